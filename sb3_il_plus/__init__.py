@@ -1,0 +1,59 @@
+"""Imitation learning and offline RL as ordinary Stable-Baselines3 algorithms.
+
+The public names, and nothing else. They load on first use, so that importing the package, or asking
+the command line for help, does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AIRL": "sb3_il_plus.adapters.airl",
+    "AlgorithmSpec": "sb3_il_plus.spec",
+    "BC": "sb3_il_plus.adapters.bc",
+    "DAgger": "sb3_il_plus.adapters.dagger",
+    "Demonstrations": "sb3_il_plus.data.demonstrations",
+    "DemonstrationAlgorithm": "sb3_il_plus.algorithm",
+    "Expert": "sb3_il_plus.experts.expert",
+    "GAIL": "sb3_il_plus.adapters.gail",
+    "collect": "sb3_il_plus.data.collect",
+    "evaluate": "sb3_il_plus.evaluation",
+    "get": "sb3_il_plus.registry",
+    "list_algorithms": "sb3_il_plus.registry",
+    "load_expert": "sb3_il_plus.experts.loading",
+    "make": "sb3_il_plus.registry",
+    "register": "sb3_il_plus.registry",
+    "train_expert": "sb3_il_plus.experts.training",
+}
+
+__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+
+if TYPE_CHECKING:
+    from sb3_il_plus.adapters.airl import AIRL as AIRL
+    from sb3_il_plus.adapters.bc import BC as BC
+    from sb3_il_plus.adapters.dagger import DAgger as DAgger
+    from sb3_il_plus.adapters.gail import GAIL as GAIL
+    from sb3_il_plus.algorithm import DemonstrationAlgorithm as DemonstrationAlgorithm
+    from sb3_il_plus.data.collect import collect as collect
+    from sb3_il_plus.data.demonstrations import Demonstrations as Demonstrations
+    from sb3_il_plus.evaluation import evaluate as evaluate
+    from sb3_il_plus.experts.expert import Expert as Expert
+    from sb3_il_plus.experts.loading import load_expert as load_expert
+    from sb3_il_plus.experts.training import train_expert as train_expert
+    from sb3_il_plus.registry import get as get
+    from sb3_il_plus.registry import list_algorithms as list_algorithms
+    from sb3_il_plus.registry import make as make
+    from sb3_il_plus.registry import register as register
+    from sb3_il_plus.spec import AlgorithmSpec as AlgorithmSpec
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sb3_il_plus' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

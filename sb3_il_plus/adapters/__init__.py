@@ -1,0 +1,1 @@
+"""Thin adapters: one file per trainer of the `imitation` package."""

@@ -1,0 +1,114 @@
+"""The built-in algorithms: a table of specs, and nothing else.
+
+`spec.py` says what the columns mean. A plugin has the same record in its own package.
+"""
+
+from sb3_il_plus.spec import AlgorithmSpec
+
+_VECTORS = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
+_ALL = (*_VECTORS, "Dict")
+
+IMITATION = (
+    AlgorithmSpec(
+        name="bc",
+        entry_point="sb3_il_plus.adapters.bc:BC",
+        family="imitation",
+        summary="Behavioural cloning: supervised learning of the expert's actions",
+        paper="Pomerleau 1989; Bain and Sammut 1995",
+        consumes=frozenset({"demonstrations"}),
+        action_spaces=_VECTORS,
+        observation_spaces=_ALL,
+        timestep="gradient update",
+        requires=("imitation",),
+    ),
+    AlgorithmSpec(
+        name="dagger",
+        entry_point="sb3_il_plus.adapters.dagger:DAgger",
+        family="imitation",
+        summary="DAgger: the expert labels the states that the learner itself visits",
+        paper="Ross, Gordon and Bagnell 2011, arXiv:1011.0686",
+        consumes=frozenset({"environment", "expert"}),
+        action_spaces=_VECTORS,
+        observation_spaces=_VECTORS,
+        timestep="environment step",
+        requires=("imitation",),
+    ),
+    AlgorithmSpec(
+        name="gail",
+        entry_point="sb3_il_plus.adapters.gail:GAIL",
+        family="imitation",
+        summary="GAIL: RL on the reward of a discriminator between expert and learner",
+        paper="Ho and Ermon 2016, arXiv:1606.03476",
+        consumes=frozenset({"demonstrations", "environment"}),
+        action_spaces=_VECTORS,
+        observation_spaces=_VECTORS,
+        timestep="environment step",
+        requires=("imitation",),
+    ),
+    AlgorithmSpec(
+        name="airl",
+        entry_point="sb3_il_plus.adapters.airl:AIRL",
+        family="imitation",
+        summary="AIRL: as GAIL, with a reward that can be recovered and retrained on",
+        paper="Fu, Luo and Levine 2018, arXiv:1710.11248",
+        consumes=frozenset({"demonstrations", "environment"}),
+        action_spaces=_VECTORS,
+        observation_spaces=_VECTORS,
+        timestep="environment step",
+        requires=("imitation",),
+    ),
+)
+
+
+def _online(
+    name: str,
+    entry_point: str,
+    summary: str,
+    action_spaces: tuple[str, ...],
+    observation_spaces: tuple[str, ...] = _ALL,
+    requires: tuple[str, ...] = (),
+) -> AlgorithmSpec:
+    """An algorithm of SB3 or sb3-contrib: it trains experts and is the RL reference in tables."""
+    return AlgorithmSpec(
+        name=name,
+        entry_point=entry_point,
+        family="online_rl",
+        summary=summary,
+        consumes=frozenset({"environment", "rewards"}),
+        action_spaces=action_spaces,
+        observation_spaces=observation_spaces,
+        timestep="environment step",
+        requires=requires,
+    )
+
+
+ONLINE_RL = (
+    _online("a2c", "stable_baselines3:A2C", "Advantage actor critic", _VECTORS),
+    _online("ddpg", "stable_baselines3:DDPG", "Deep deterministic policy gradient", ("Box",)),
+    _online("dqn", "stable_baselines3:DQN", "Deep Q network", ("Discrete",)),
+    _online("ppo", "stable_baselines3:PPO", "Proximal policy optimisation", _VECTORS),
+    _online("sac", "stable_baselines3:SAC", "Soft actor critic", ("Box",)),
+    _online("td3", "stable_baselines3:TD3", "Twin delayed DDPG", ("Box",)),
+    _online(
+        "ars", "sb3_contrib:ARS", "Augmented random search", ("Box", "Discrete"), ("Box", "Discrete")
+    ),
+    _online(
+        "crossq",
+        "sb3_contrib:CrossQ",
+        "SAC without target networks, with batch normalisation",
+        ("Box",),
+        requires=("sb3_contrib.crossq",),
+    ),
+    _online(
+        "maskable_ppo",
+        "sb3_contrib:MaskablePPO",
+        "PPO with invalid actions masked",
+        ("Discrete", "MultiDiscrete", "MultiBinary"),
+    ),
+    _online("qrdqn", "sb3_contrib:QRDQN", "Quantile regression DQN", ("Discrete",)),
+    _online("recurrent_ppo", "sb3_contrib:RecurrentPPO", "PPO with an LSTM", _VECTORS),
+    _online("tqc", "sb3_contrib:TQC", "Truncated quantile critics", ("Box",)),
+    _online("trpo", "sb3_contrib:TRPO", "Trust region policy optimisation", _VECTORS),
+)
+
+BUILTIN = IMITATION + ONLINE_RL

@@ -1,0 +1,64 @@
+"""Columns: an array whose first axis is time, or a dict of them for `Dict` observations.
+
+Everything that touches observations goes through these few functions, so that no other module
+asks whether it holds an array or a dict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Columns: TypeAlias = np.ndarray | dict[str, np.ndarray]
+
+
+def map_columns(function: Callable[[np.ndarray], np.ndarray], columns: Columns) -> Columns:
+    """Apply `function` to the array, or to each array of the dict."""
+    if isinstance(columns, Mapping):
+        return {key: function(column) for key, column in columns.items()}
+    return function(columns)
+
+
+def take(columns: Columns, index: Any) -> Columns:
+    """Index the time axis: a slice gives views, an array of indices gives copies."""
+    return map_columns(lambda column: column[index], columns)
+
+
+def named(columns: Columns, name: str = "observations") -> Iterator[tuple[str, np.ndarray]]:
+    """Yield `(name, array)`, or `("name['key']", array)` for each entry of a dict."""
+    if isinstance(columns, Mapping):
+        for key, column in columns.items():
+            yield f"{name}[{key!r}]", column
+    else:
+        yield name, columns
+
+
+def length(columns: Columns) -> int:
+    """Length of the time axis (of the first entry, for a dict)."""
+    if isinstance(columns, Mapping):
+        return len(next(iter(columns.values()), ()))
+    return len(columns)
+
+
+def concatenate(parts: Sequence[Columns]) -> Columns:
+    """Join along the time axis; every part has the same keys."""
+    first = parts[0]
+    if isinstance(first, Mapping):
+        return {key: np.concatenate([part[key] for part in parts]) for key in first}  # type: ignore[call-overload]
+    return np.concatenate(parts)  # type: ignore[arg-type]
+
+
+def stack(rows: Sequence[Any]) -> Columns:
+    """Stack single observations (arrays or dicts of arrays) along a new time axis."""
+    if isinstance(rows[0], Mapping):
+        return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    return np.stack(rows)
+
+
+def as_columns(value: Any) -> Columns:
+    """Turn lists and dicts of lists into arrays; arrays are returned as they are."""
+    if isinstance(value, Mapping):
+        return {str(key): np.asarray(column) for key, column in value.items()}
+    return np.asarray(value)

@@ -1,0 +1,1 @@
+"""Baseline tables: specification -> jobs -> runs -> report."""

@@ -1,0 +1,1 @@
+"""The conformance kit that built-in algorithms and plugins both pass."""
