@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium import spaces
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
@@ -91,3 +92,18 @@ def is_placeholder(env: VecEnv | None) -> bool:
         return True
     inner = env.unwrapped
     return isinstance(inner, DummyVecEnv) and isinstance(inner.envs[0], _SpacesOnly)
+
+
+def make_vec(env_id: str, n_envs: int = 1, seed: int | None = None) -> VecEnv:
+    """A `DummyVecEnv` of `n_envs` monitored copies, seeded `seed`, `seed + 1`, and so on.
+
+    :raises UnknownNameError: no such id
+    """
+
+    def build() -> gym.Env:
+        return Monitor(make_env(env_id))
+
+    venv = DummyVecEnv([build] * n_envs)
+    if seed is not None:
+        venv.seed(seed)
+    return venv
