@@ -23,12 +23,13 @@ _HOME = {
     "get": "sb3_il_plus.registry",
     "list_algorithms": "sb3_il_plus.registry",
     "load_expert": "sb3_il_plus.experts.loading",
+    "load_model": "sb3_il_plus.persistence",
     "make": "sb3_il_plus.registry",
     "register": "sb3_il_plus.registry",
     "train_expert": "sb3_il_plus.experts.training",
 }
 
-__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_HOME, "__version__"])
 
 if TYPE_CHECKING:
     from sb3_il_plus.adapters.airl import AIRL as AIRL
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.experts.expert import Expert as Expert
     from sb3_il_plus.experts.loading import load_expert as load_expert
     from sb3_il_plus.experts.training import train_expert as train_expert
+    from sb3_il_plus.persistence import load_model as load_model
     from sb3_il_plus.registry import get as get
     from sb3_il_plus.registry import list_algorithms as list_algorithms
     from sb3_il_plus.registry import make as make

@@ -90,7 +90,11 @@ ONLINE_RL = (
     _online("sac", "stable_baselines3:SAC", "Soft actor critic", ("Box",)),
     _online("td3", "stable_baselines3:TD3", "Twin delayed DDPG", ("Box",)),
     _online(
-        "ars", "sb3_contrib:ARS", "Augmented random search", ("Box", "Discrete"), ("Box", "Discrete")
+        "ars",
+        "sb3_contrib:ARS",
+        "Augmented random search",
+        ("Box", "Discrete"),
+        ("Box", "Discrete"),
     ),
     _online(
         "crossq",

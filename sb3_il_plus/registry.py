@@ -114,10 +114,9 @@ class Registry:
         """Return the spec of a class, or of its nearest registered ancestor."""
         by_entry_point = {spec.entry_point: spec for spec in self._specs.values()}
         for ancestor in cls.__mro__:
-            if "spec" in vars(ancestor) and isinstance(ancestor.spec, AlgorithmSpec):
-                return ancestor.spec
-            spec = by_entry_point.get(f"{ancestor.__module__}:{ancestor.__qualname__}")
-            if spec is not None:
+            path = f"{ancestor.__module__}:{ancestor.__qualname__}"
+            spec = vars(ancestor).get("spec", by_entry_point.get(path))
+            if isinstance(spec, AlgorithmSpec):
                 return spec
         return None
 
@@ -191,8 +190,8 @@ def make(
     :raises UnknownNameError: no such algorithm or environment
     :raises InapplicableError: it does not fit the spaces, or lacks what it learns from
     """
-    from sb3_il_plus.environments import make_env, policy_alias
     from sb3_il_plus.data import Demonstrations
+    from sb3_il_plus.environments import make_env, policy_alias
 
     spec = get(name)
     cls = spec.load()

@@ -85,7 +85,9 @@ class AlgorithmSpec:
                     f"not {type(space).__name__}"
                 )
         if available is not None and (lacking := self.consumes - set(available)):
-            return f"{self.name} needs {' and '.join(sorted(lacking))}, which the task does not give"
+            return (
+                f"{self.name} needs {' and '.join(sorted(lacking))}, which the task does not give"
+            )
         return None
 
     def load(self) -> type:

@@ -1,0 +1,388 @@
+"""What GAIL and AIRL share: a generator (any SB3 algorithm) against a discriminator.
+
+`imitation.algorithms.adversarial` does the learning, through its own `train_gen` and `train_disc`.
+This file builds the generator and the reward net, samples demonstrations, connects loggers and
+callbacks, and saves what upstream cannot: discriminator, normalisers and both optimisers.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, Literal, Self, Unpack
+
+from imitation.algorithms.adversarial.common import AdversarialTrainer
+from imitation.rewards.reward_nets import NormalizedRewardNet, RewardNet
+from imitation.rewards.reward_wrapper import RewardVecEnvWrapper
+from imitation.util.networks import RunningNorm, training
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_il_plus.adapters.bridge import BridgeLogger
+from sb3_il_plus.adapters.horizon import check_horizon
+from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
+from sb3_il_plus.data.sampling import draw_indices, transitions_at
+from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.randomness import child_generator
+from sb3_il_plus.registry import registry
+
+Horizon = Literal["error", "allow"]
+
+_SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
+"""Generator arguments that may be functions of the remaining progress."""
+
+_NORMALIZER = "reward_normalizer.normalize_output_layer"
+
+OFF_POLICY_ROUND = 512
+"""Environment steps in a round with an off-policy generator. Upstream's default, one step of each
+copy, spends nearly all its time on set-up."""
+
+
+class AdversarialArguments(CommonArguments, total=False):
+    """Constructor arguments that GAIL and AIRL share (see `AdversarialAlgorithm`)."""
+
+    learning_rate: float | Schedule
+    generator: str | type[BaseAlgorithm]
+    generator_kwargs: dict[str, Any] | None
+    demo_batch_size: int
+    n_disc_updates_per_round: int
+    gen_train_timesteps: int | None
+    gen_replay_buffer_capacity: int | None
+    disc_learning_rate: float
+    reward_net_class: type[RewardNet] | None
+    reward_net_kwargs: dict[str, Any] | None
+    normalize_reward_inputs: bool
+    normalize_rewards: bool
+    horizon: Horizon
+
+
+class AdversarialAlgorithm(DemonstrationAlgorithm):
+    """Alternate between training a generator on a learned reward and the reward on both's data.
+
+    One timestep is one environment step. A round is one rollout of the generator, its update, and
+    then `n_disc_updates_per_round` updates of the discriminator.
+
+    :param policy: policy alias or class of the generator
+    :param env: where the generator acts; its own rewards are never used
+    :param demonstrations: the expert's transitions; fewer than a batch are drawn with replacement
+    :param learning_rate: of the generator
+    :param generator: `"ppo"`, `"trpo"` (as in the GAIL paper), any other registered online RL
+        algorithm, or a class
+    :param generator_kwargs: its other arguments (`n_steps`, `gamma`, ...)
+    :param demo_batch_size: expert transitions in each discriminator update, beside as many of the
+        generator's
+    :param n_disc_updates_per_round: discriminator updates after each round of the generator
+    :param gen_train_timesteps: environment steps in a round; None for one rollout (on-policy) or
+        `OFF_POLICY_ROUND`
+    :param gen_replay_buffer_capacity: generator transitions that the discriminator draws from; None
+        for those of the last round
+    :param disc_learning_rate: of the discriminator's Adam
+    :param reward_net_class: an `imitation` reward net; None for the algorithm's own choice
+    :param reward_net_kwargs: its arguments, for instance `{"hid_sizes": (64, 64)}`
+    :param normalize_reward_inputs: standardise the reward net's inputs with running statistics
+    :param normalize_rewards: standardise the generator's rewards with running statistics
+    :param horizon: what to do when episodes differ in length, which tells the learner about the
+        reward: `"error"`, or `"allow"` it
+    :raises InapplicableError: the generator does not suit the algorithm or the spaces
+    """
+
+    trainer: AdversarialTrainer
+    generator_model: BaseAlgorithm
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None,
+        demonstrations: Any = None,
+        *,
+        learning_rate: float | Schedule = 3e-4,
+        generator: str | type[BaseAlgorithm] = "ppo",
+        generator_kwargs: dict[str, Any] | None = None,
+        demo_batch_size: int = 256,
+        n_disc_updates_per_round: int = 4,
+        gen_train_timesteps: int | None = None,
+        gen_replay_buffer_capacity: int | None = None,
+        disc_learning_rate: float = 1e-3,
+        reward_net_class: type[RewardNet] | None = None,
+        reward_net_kwargs: dict[str, Any] | None = None,
+        normalize_reward_inputs: bool = True,
+        normalize_rewards: bool = True,
+        horizon: Horizon = "error",
+        _init_setup_model: bool = True,
+        **kwargs: Unpack[CommonArguments],
+    ) -> None:
+        self.generator = generator
+        self._generator_class = _generator_class(generator)
+        # The generator's policies, so that `policy` means what it means to the generator.
+        self.policy_aliases = self._generator_class.policy_aliases  # type: ignore[misc]
+        super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
+        if horizon not in ("error", "allow"):
+            raise UserError(f"horizon={horizon!r} must be 'error' or 'allow'")
+        self.generator_kwargs = {} if generator_kwargs is None else dict(generator_kwargs)
+        self.demo_batch_size = demo_batch_size
+        self.n_disc_updates_per_round = n_disc_updates_per_round
+        self.gen_train_timesteps = gen_train_timesteps
+        self.gen_replay_buffer_capacity = gen_replay_buffer_capacity
+        self.disc_learning_rate = disc_learning_rate
+        self.reward_net_class = reward_net_class
+        self.reward_net_kwargs = {} if reward_net_kwargs is None else dict(reward_net_kwargs)
+        self.normalize_reward_inputs = normalize_reward_inputs
+        self.normalize_rewards = normalize_rewards
+        self.horizon: Horizon = horizon
+        self._rng = child_generator(self._base_seed, "demonstrations")
+        if _init_setup_model:
+            self._setup_model()
+
+    # -- what GAIL and AIRL differ in ------------------------------------------------------------
+
+    @abc.abstractmethod
+    def _default_reward_net(self) -> type[RewardNet]:
+        """The reward net where the user names none."""
+
+    @abc.abstractmethod
+    def _trainer_class(self) -> type[AdversarialTrainer]:
+        """Upstream's trainer."""
+
+    # -- building --------------------------------------------------------------------------------
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self.generator_model = self._build_generator()
+        self.policy = self.generator_model.policy
+        self._set_observation_statistics()
+        self.discriminator = self._build_reward_net()
+        self._setup_trainer()
+
+    def _build_generator(self) -> BaseAlgorithm:
+        arguments = {"learning_rate": self.lr_schedule, **self.generator_kwargs}
+        for name in _SCHEDULES:
+            if callable(arguments.get(name)):
+                arguments[name] = self._over_whole_training(arguments[name])
+        try:
+            return self._generator_class(
+                self.policy_class,
+                self.env,
+                policy_kwargs=self._build_policy_kwargs(),
+                verbose=0,
+                seed=self.seed,
+                device=self.device,
+                **arguments,
+            )
+        except (AssertionError, TypeError) as error:
+            raise InapplicableError(
+                f"{self._generator_class.__name__} cannot be the generator: {error}"
+            ) from error
+
+    def _over_whole_training(self, schedule: Schedule) -> Schedule:
+        """A schedule over our progress: the generator's own restarts with every round."""
+        return lambda _: schedule(self._current_progress_remaining)
+
+    def _build_reward_net(self) -> RewardNet:
+        arguments = dict(self.reward_net_kwargs)
+        if self.normalize_reward_inputs:
+            arguments.setdefault("normalize_input_layer", RunningNorm)
+        reward_net_class = self.reward_net_class or self._default_reward_net()
+        net = reward_net_class(self.observation_space, self.action_space, **arguments)
+        return net.to(self.device)
+
+    def _setup_trainer(self) -> None:
+        """Connect generator, reward net, environment and demonstrations."""
+        self.trainer = self._trainer_class()(
+            demonstrations=None,  # handed over batch by batch
+            demo_batch_size=self.demo_batch_size,
+            venv=self.env,
+            gen_algo=self.generator_model,
+            reward_net=self.discriminator,
+            n_disc_updates_per_round=self.n_disc_updates_per_round,
+            disc_opt_kwargs={"lr": self.disc_learning_rate},
+            gen_train_timesteps=self._round_timesteps(),
+            gen_replay_buffer_capacity=self.gen_replay_buffer_capacity,
+            custom_logger=BridgeLogger(self),
+            allow_variable_horizon=self.horizon == "allow",
+        )
+        self.discriminator_optimizer = self.trainer._disc_opt
+        # Upstream's own place for this wrapper has no effect in GAIL; this one works for both.
+        self.reward_normalizer = NormalizedRewardNet(self.trainer.reward_train, RunningNorm)
+        self.reward_normalizer.to(self.device)
+        if self.normalize_rewards:
+            self.trainer.venv_wrapped.reward_fn = self.reward_normalizer.predict_processed
+
+    def _round_timesteps(self) -> int | None:
+        if self.gen_train_timesteps is None and not issubclass(
+            self._generator_class, OnPolicyAlgorithm
+        ):
+            return OFF_POLICY_ROUND
+        return self.gen_train_timesteps
+
+    def _draw_expert_batch(self) -> dict[str, Any]:
+        """Expert transitions for one discriminator update, as the environment would show them."""
+        data = self._require_demonstrations()
+        batch = transitions_at(data, draw_indices(len(data), self.demo_batch_size, self._rng))
+        return {
+            **batch,
+            "obs": self._as_env_observes(batch["obs"]),
+            "next_obs": self._as_env_observes(batch["next_obs"]),
+        }
+
+    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
+        """Replace the environment; generator, discriminator and their optimisers stay."""
+        n_before = self.n_envs
+        super().set_env(env, force_reset)
+        parameters = self.get_parameters()
+        if self.n_envs == n_before:
+            self._setup_trainer()
+        else:
+            self._setup_model()
+        self.set_parameters(parameters)
+
+    # -- learning --------------------------------------------------------------------------------
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Take at least `total_timesteps` environment steps, in whole rounds of the generator.
+
+        :param log_interval: rounds between two lines in the log
+        :param tb_log_name: TensorBoard's name of the run; None for the algorithm's
+        """
+        self._require_environment()
+        demonstrations = self._require_demonstrations()
+        if self.horizon == "error":
+            check_horizon(demonstrations, self.env, type(self).__name__)
+        total_timesteps, callback = self._setup_learn(
+            total_timesteps,
+            callback,
+            reset_num_timesteps,
+            tb_log_name or type(self).__name__,
+            progress_bar,
+        )
+        forward = _ForwardCallback(self, callback)
+        own_callback = self.trainer.gen_callback
+        self.trainer.gen_callback = CallbackList([own_callback, forward])
+        callback.on_training_start(locals(), globals())
+        n_rounds = 0
+        try:
+            while forward.go_on and self.num_timesteps < total_timesteps:
+                self._train_round(total_timesteps, forward)
+                n_rounds += 1
+                if n_rounds % log_interval == 0:
+                    self._dump_logs()
+        finally:
+            self.trainer.gen_callback = own_callback
+        callback.on_training_end()
+        return self
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        resets = reset_num_timesteps or self._last_obs is None
+        total_timesteps, prepared = super()._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        generator = self.generator_model
+        if resets:
+            generator._last_obs = None  # the environment was reset under it
+        generator.num_timesteps = self.num_timesteps
+        generator.ep_info_buffer = self.ep_info_buffer
+        generator.ep_success_buffer = self.ep_success_buffer
+        return total_timesteps, prepared
+
+    def _train_round(self, total_timesteps: int, forward: _ForwardCallback) -> None:
+        round_timesteps = min(
+            self.trainer.gen_train_timesteps, total_timesteps - self.num_timesteps
+        )
+        self.trainer.train_gen(round_timesteps)
+        self._n_updates = self.generator_model._n_updates
+        if not forward.go_on:
+            return
+        for _ in range(self.n_disc_updates_per_round):
+            with training(self.trainer.reward_train):
+                self.trainer.train_disc(expert_samples=self._draw_expert_batch())
+
+    # -- the learned reward ----------------------------------------------------------------------
+
+    @property
+    def reward_net(self) -> RewardNet:
+        """The learned reward, r(s, a, s', done): GAIL's −log(1 − D), AIRL's unshaped net."""
+        return self.trainer.reward_test
+
+    def as_reward_wrapper(self, venv: VecEnv) -> RewardVecEnvWrapper:
+        """Wrap an environment so that its reward is the learned one, for training a fresh agent."""
+        return RewardVecEnvWrapper(venv, self.reward_net.predict_processed)
+
+    # -- saving ----------------------------------------------------------------------------------
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        modules, variables = self.generator_model._get_torch_save_params()
+        own = ["discriminator", "discriminator_optimizer", _NORMALIZER]
+        return [*map(_own_name, modules), *own], [*map(_own_name, variables)]
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            **super()._state(),
+            "rng": self._rng.bit_generator.state,
+            "generator_updates": self.generator_model._n_updates,
+        }
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        super()._load_state(state)
+        self._rng.bit_generator.state = state["rng"]
+        self.generator_model.num_timesteps = self.num_timesteps
+        self.generator_model._n_updates = state["generator_updates"]
+
+
+class _ForwardCallback(BaseCallback):
+    """Shows the generator's steps to the user's callback as steps of our model."""
+
+    def __init__(self, model: AdversarialAlgorithm, callback: BaseCallback) -> None:
+        super().__init__()
+        self.outer = model
+        self.callback = callback
+        self.go_on = True
+
+    def _on_rollout_start(self) -> None:
+        self.callback.on_rollout_start()
+
+    def _on_step(self) -> bool:
+        outer = self.outer
+        outer.num_timesteps = self.num_timesteps
+        outer._update_current_progress_remaining(self.num_timesteps, outer._total_timesteps)
+        self.callback.update_locals(self.locals)
+        self.go_on = self.callback.on_step()
+        return self.go_on
+
+    def _on_rollout_end(self) -> None:
+        self.callback.update_locals(self.locals)
+        self.callback.on_rollout_end()
+
+
+def _generator_class(generator: str | type[BaseAlgorithm]) -> type[BaseAlgorithm]:
+    if not isinstance(generator, str):
+        return generator
+    spec = registry.get(generator)
+    if spec.family != "online_rl":
+        raise InapplicableError(
+            f"generator={generator!r} is of the family {spec.family!r}; a generator is an online "
+            "RL algorithm such as 'ppo', 'trpo' or 'sac'"
+        )
+    return spec.load()
+
+
+def _own_name(name: str) -> str:
+    """Name of a generator's part within our model, whose `policy` is the generator's."""
+    return name if name.startswith("policy") else f"generator_model.{name}"

@@ -1,0 +1,39 @@
+"""AIRL (`imitation.algorithms.adversarial.airl`) as an SB3 algorithm."""
+
+from __future__ import annotations
+
+from imitation.algorithms.adversarial.airl import AIRL as UpstreamAIRL
+from imitation.algorithms.adversarial.airl import STOCHASTIC_POLICIES
+from imitation.algorithms.adversarial.common import AdversarialTrainer
+from imitation.rewards.reward_nets import BasicShapedRewardNet, RewardNet
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from sb3_il_plus.adapters.adversarial import AdversarialAlgorithm
+from sb3_il_plus.errors import InapplicableError
+
+
+class AIRL(AdversarialAlgorithm):
+    """Adversarial inverse reinforcement learning (Fu, Luo and Levine 2018, Algorithm 1).
+
+    The discriminator's logit is f(s, a, s') − log π(a|s) with f = r(s, a) + γΦ(s') − Φ(s), so that
+    the reward r can be told from its shaping and trained on again (`reward_net`). The generator
+    maximises f. It has to be stochastic: PPO, A2C, TRPO or SAC, not TD3 or DQN.
+
+    See `AdversarialAlgorithm` for the arguments. For a reward that depends on the state alone, as
+    the paper's transfer experiments need it, pass `reward_net_kwargs={"use_action": False}`.
+    """
+
+    def _default_reward_net(self) -> type[RewardNet]:
+        return BasicShapedRewardNet
+
+    def _trainer_class(self) -> type[AdversarialTrainer]:
+        return UpstreamAIRL
+
+    def _build_generator(self) -> BaseAlgorithm:
+        generator = super()._build_generator()
+        if not isinstance(generator.policy, STOCHASTIC_POLICIES):
+            raise InapplicableError(
+                f"AIRL needs the probability of an action, which {type(generator).__name__} does "
+                "not have; use a stochastic generator such as 'ppo', 'trpo' or 'sac'"
+            )
+        return generator

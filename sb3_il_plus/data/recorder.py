@@ -1,0 +1,125 @@
+"""`EpisodeRecorder`: from the steps of a vectorised environment to `Demonstrations`.
+
+Whoever steps an environment (collecting, DAgger, a person at the keyboard) hands each step over;
+the recorder keeps the copies' episodes apart and knows where SB3 hides their last observations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from sb3_il_plus.data import columns as col
+from sb3_il_plus.data.demonstrations import Demonstrations
+
+
+@dataclass
+class _Running:
+    """An episode while it is being recorded."""
+
+    observations: list[Any]
+    actions: list[np.ndarray] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    terminated: bool = False
+    truncated: bool = False
+
+
+class EpisodeRecorder:
+    """Collects steps of `n_envs` copies into episodes, in the order in which they end.
+
+    :param observation_space: of the observations handed over
+    :param action_space: of the actions
+    """
+
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+        self._observation_space = observation_space
+        self._action_space = action_space
+        self._running: list[_Running] = []
+        self._finished: list[_Running] = []
+
+    @property
+    def n_finished(self) -> int:
+        """Episodes that have ended."""
+        return len(self._finished)
+
+    @property
+    def n_finished_steps(self) -> int:
+        """Steps in the episodes that have ended."""
+        return sum(len(episode.actions) for episode in self._finished)
+
+    def reset(self, observations: col.Columns) -> None:
+        """Begin an episode in every copy; unfinished ones are dropped.
+
+        :param observations: first observations, shape (n_envs, *observation shape)
+        """
+        self._running = [_Running([row]) for row in _rows(observations)]
+
+    def add(
+        self,
+        actions: np.ndarray,
+        rewards: np.ndarray,
+        dones: np.ndarray,
+        infos: Sequence[Mapping[str, Any]],
+        next_observations: col.Columns,
+    ) -> None:
+        """Record one step of every copy, as `VecEnv.step` returned it.
+
+        :param next_observations: shape (n_envs, *observation shape); where a copy is done, its last
+            observation is taken from `infos[i]["terminal_observation"]`
+        """
+        for i, following in enumerate(_rows(next_observations)):
+            episode = self._running[i]
+            episode.actions.append(np.array(actions[i]))
+            episode.rewards.append(float(rewards[i]))
+            if not dones[i]:
+                episode.observations.append(following)
+                continue
+            episode.observations.append(infos[i]["terminal_observation"])
+            episode.truncated = bool(infos[i].get("TimeLimit.truncated", False))
+            episode.terminated = not episode.truncated
+            self._finished.append(episode)
+            self._running[i] = _Running([following])
+
+    def demonstrations(
+        self, keep_unfinished: bool = False, metadata: Mapping[str, Any] | None = None
+    ) -> Demonstrations | None:
+        """What was recorded, or None where that is nothing.
+
+        :param keep_unfinished: append the episodes still running, which neither terminated nor were
+            truncated
+        """
+        episodes = list(self._finished)
+        if keep_unfinished:
+            episodes += [episode for episode in self._running if episode.actions]
+        if not episodes:
+            return None
+        lengths = np.array([len(episode.actions) for episode in episodes])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        terminations = np.zeros(offsets[-1], dtype=bool)
+        truncations = np.zeros(offsets[-1], dtype=bool)
+        terminations[offsets[1:] - 1] = [episode.terminated for episode in episodes]
+        truncations[offsets[1:] - 1] = [episode.truncated for episode in episodes]
+        return Demonstrations(
+            observations=col.stack([row for e in episodes for row in e.observations]),
+            actions=np.stack([row for e in episodes for row in e.actions]),
+            rewards=np.array([reward for e in episodes for reward in e.rewards]),
+            terminations=terminations,
+            truncations=truncations,
+            offsets=offsets,
+            observation_space=self._observation_space,
+            action_space=self._action_space,
+            metadata=metadata or {},
+        )
+
+
+def _rows(observations: col.Columns) -> list[Any]:
+    """Split a batch of observations into copies of its rows (environments reuse their buffers)."""
+    if isinstance(observations, Mapping):
+        keys = list(observations)
+        columns = [np.array(observations[key]) for key in keys]
+        return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+    return list(np.array(observations))

@@ -1,0 +1,217 @@
+"""Saving and loading a `DemonstrationAlgorithm`: what goes into a file, and back.
+
+`serialization.py` knows how files look; this one knows what a model consists of: its constructor's
+arguments, its tensors, its counters and random states, and sometimes its data.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import gymnasium
+import stable_baselines3
+import torch as th
+from gymnasium import spaces
+
+import sb3_il_plus
+from sb3_il_plus import serialization
+from sb3_il_plus.environments import placeholder_env
+from sb3_il_plus.errors import FileError, UserError
+from sb3_il_plus.registry import registry
+
+if TYPE_CHECKING:
+    from sb3_il_plus.algorithm import DemonstrationAlgorithm
+
+Model = TypeVar("Model", bound="DemonstrationAlgorithm")
+
+
+def save(
+    model: DemonstrationAlgorithm, path: Any, exclude: Iterable[str], include: Iterable[str]
+) -> None:
+    """Write a model; see `DemonstrationAlgorithm.save`."""
+    _, variables = model._get_torch_save_params()
+    tensors: dict[str, Any] = dict(model.get_parameters())
+    tensors["pytorch_variables"] = {name: _attribute(model, name) for name in variables}
+    data = model._data_to_save()
+    if "demonstrations" in include:
+        data = model._require_demonstrations()
+    if data is not None:
+        tensors["demonstrations"] = serialization.demonstrations_to_tensors(data)
+    given = model.demonstrations
+    content = {
+        "algorithm": _full_name(type(model)),
+        "observation_space": serialization.encode(model.observation_space),
+        "action_space": serialization.encode(model.action_space),
+        "arguments": {name: serialization.encode(v) for name, v in _arguments(model).items()},
+        "state": model._state(),
+        "demonstrations": given.fingerprint() if given is not None else None,
+        "versions": {
+            "sb3_il_plus": sb3_il_plus.__version__,
+            "stable_baselines3": stable_baselines3.__version__,
+            "torch": str(th.__version__),
+            "gymnasium": gymnasium.__version__,
+        },
+    }
+    left_out = set(exclude)
+    kept = {name: value for name, value in tensors.items() if name not in left_out}
+    serialization.write_archive(path, content, kept)
+
+
+def load(
+    cls: type[Model],
+    path: Any,
+    env: Any,
+    device: th.device | str,
+    given: dict[str, Any],
+    print_system_info: bool = False,
+) -> Model:
+    """Read a model of class `cls`; see `DemonstrationAlgorithm.load`.
+
+    :param given: constructor arguments that replace or complete the saved ones
+    """
+    archive = serialization.read_archive(path, "cpu")
+    content = archive.data
+    if content.get("algorithm") != _full_name(cls):
+        raise FileError(
+            f"{path} holds a model of {content.get('algorithm')!r}, not of {_full_name(cls)!r}; "
+            "load it with that class, or with sb3_il_plus.load_model()"
+        )
+    if print_system_info:
+        print(f"== SAVED WITH ==\n{content['versions']}")
+    trusted = serialization.TRUSTED_PACKAGES | {cls.__module__.partition(".")[0]}
+    observation_space = serialization.decode(content["observation_space"])
+    action_space = serialization.decode(content["action_space"])
+    arguments = _decode_arguments(content["arguments"], given, trusted)
+    if "demonstrations" in archive.tensors and arguments.get("demonstrations") is None:
+        arguments["demonstrations"] = serialization.demonstrations_from_tensors(
+            archive.tensors["demonstrations"], observation_space, action_space
+        )
+    model = cls(
+        env=placeholder_env(observation_space, action_space) if env is None else env,
+        device=device,
+        **arguments,
+    )
+    _check_same_spaces(model, observation_space, action_space, path)
+    _warn_of_other_data(model, content["demonstrations"])
+    _restore(model, archive)
+    return model
+
+
+def load_model(path: Any, env: Any = None, **kwargs: Any) -> Any:
+    """Load a model of any registered algorithm: the file knows which.
+
+    :param path: what an algorithm's `save` wrote
+    :param env: the environment to go on in; None to predict only
+    :param kwargs: see `DemonstrationAlgorithm.load`
+    :raises FileError: the file is of an algorithm that is not registered here
+    """
+    algorithm = serialization.read_archive(path).data.get("algorithm", "")
+    for spec in registry.list_algorithms():
+        if spec.entry_point == algorithm:
+            cls: Any = spec.load()
+            return cls.load(path, env=env, **kwargs)
+    raise FileError(
+        f"{path} holds a model of {algorithm!r}, which is not registered here; "
+        "install its package, or load it with that class's own load()"
+    )
+
+
+def constructor_arguments(cls: type) -> set[str]:
+    """Names of the constructor arguments of a class and, through `**kwargs`, of its bases."""
+    names: set[str] = set()
+    for ancestor in cls.__mro__:
+        if "__init__" not in vars(ancestor):
+            continue
+        parameters = list(inspect.signature(ancestor.__init__).parameters.values())  # type: ignore[misc]
+        names |= {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return {name for name in names - {"self"} if not name.startswith("_")}
+
+
+def _arguments(model: DemonstrationAlgorithm) -> dict[str, Any]:
+    """The constructor arguments that describe the model, with their effective values.
+
+    Each is stored under its own name, or under that name with an underscore, as SB3 does with some.
+    """
+    values = {"policy": model._policy_argument}
+    for name in constructor_arguments(type(model)) - model.not_saved - {"policy"}:
+        if not hasattr(model, name) and not hasattr(model, f"_{name}"):
+            raise UserError(
+                f"{type(model).__name__} cannot be saved: it does not store its constructor "
+                f"argument {name!r} as self.{name}"
+            )
+        values[name] = getattr(model, name if hasattr(model, name) else f"_{name}")
+    return values
+
+
+def _decode_arguments(
+    saved: dict[str, Any], given: dict[str, Any], trusted: Collection[str]
+) -> dict[str, Any]:
+    """Saved arguments, the given ones in their place; what a file cannot hold is left default."""
+    arguments = dict(given)
+    for name, value in saved.items():
+        if name in given:
+            continue
+        decoded = serialization.decode(value, trusted)
+        if not isinstance(decoded, serialization.Unsaved):
+            arguments[name] = decoded
+            continue
+        warnings.warn(
+            f"{name} was a {decoded.description}, which a file cannot hold; its default is used. "
+            f"Pass load(..., {name}=...) to set it",
+            stacklevel=4,
+        )
+    return arguments
+
+
+def _restore(model: DemonstrationAlgorithm, archive: serialization.Archive) -> None:
+    """Put tensors and counters of a file in place."""
+    tensors = {name: value for name, value in archive.tensors.items() if name != "demonstrations"}
+    variables = tensors.pop("pytorch_variables", {})
+    try:
+        model.set_parameters(tensors, exact_match=True, device=model.device)
+        for name, value in variables.items():
+            _attribute(model, name).data = value.data.to(model.device)
+        model._load_state(archive.data["state"])
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise FileError(f"the file's content does not fit the model: {error}") from error
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _attribute(root: Any, name: str) -> Any:
+    for part in name.split("."):
+        root = getattr(root, part)
+    return root
+
+
+def _check_same_spaces(
+    model: DemonstrationAlgorithm,
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    path: Any,
+) -> None:
+    for role, saved, present in (
+        ("observation", observation_space, model.observation_space),
+        ("action", action_space, model.action_space),
+    ):
+        if saved != present:
+            raise FileError(
+                f"{path} was saved for the {role} space {saved}, the environment has {present}"
+            )
+
+
+def _warn_of_other_data(model: DemonstrationAlgorithm, fingerprint: str | None) -> None:
+    given = model.demonstrations
+    if fingerprint and given is not None and given.fingerprint() != fingerprint:
+        warnings.warn(
+            f"the model was saved with other demonstrations ({fingerprint}) than it is loaded with "
+            f"({given.fingerprint()})",
+            stacklevel=4,
+        )

@@ -1,0 +1,254 @@
+"""Model files: a zip in SB3's layout that is never executed, only read.
+
+    data                    plain JSON: arguments, counters, spaces
+    policy.pth, ...         tensors, one entry per name, loaded with `weights_only=True`
+
+`encode` and `decode` turn constructor arguments into JSON and back. A class is stored as its import
+path and looked up again only in packages that belong to this ecosystem; functions cannot be stored
+and come back as `Unsaved`. Files appear complete or not at all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import math
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+
+from sb3_il_plus.data import columns as col
+from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.errors import FileError
+from sb3_il_plus.spaces import space_from_json, space_to_json
+
+TRUSTED_PACKAGES = frozenset(
+    {"torch", "stable_baselines3", "sb3_contrib", "imitation", "sb3_il_plus"}
+)
+"""Packages whose classes a file may name."""
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Unsaved:
+    """Stands for a value that a file cannot hold, such as a function."""
+
+    description: str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The content of a model file."""
+
+    data: dict[str, Any]
+    tensors: dict[str, Any]
+    """Entry name (without `.pth`) -> state dict or tensors."""
+
+
+def encode(value: Any) -> Any:
+    """Turn a constructor argument into JSON; what JSON lacks is a one-key dict `{"!kind": ...}`."""
+    if isinstance(value, (np.bool_, np.number)):
+        value = value.item()
+    if value is None or isinstance(value, (bool, str, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"!float": repr(value)}
+    if isinstance(value, (Path, th.device)):
+        return str(value)
+    if isinstance(value, list):
+        return [encode(item) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(k, str) and k[:1] != "!" for k in value):
+        return {key: encode(item) for key, item in value.items()}
+    return _encode_kind(value)
+
+
+def _encode_kind(value: Any) -> dict[str, Any]:
+    if isinstance(value, tuple):
+        return {"!tuple": [encode(item) for item in value]}
+    if isinstance(value, Mapping):
+        return {"!dict": [[encode(key), encode(item)] for key, item in value.items()]}
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return {"!array": {"dtype": value.dtype.str, "values": value.tolist()}}
+    if isinstance(value, spaces.Space):
+        return {"!space": space_to_json(value)}
+    if isinstance(value, type):
+        return {"!class": f"{value.__module__}:{value.__qualname__}"}
+    return {"!unsaved": f"{type(value).__name__} {getattr(value, '__name__', '')}".strip()}
+
+
+def decode(value: Any, trusted: Collection[str] = TRUSTED_PACKAGES) -> Any:
+    """Turn what `encode` wrote back into values.
+
+    :param trusted: top-level packages whose classes may be named
+    :raises FileError: an unknown kind, or a class outside `trusted`
+    """
+    if isinstance(value, list):
+        return [decode(item, trusted) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) != 1 or not next(iter(value)).startswith("!"):
+        return {key: decode(item, trusted) for key, item in value.items()}
+    (kind, content), *_ = value.items()
+    if kind == "!float":
+        return float(content)
+    if kind == "!tuple":
+        return tuple(decode(item, trusted) for item in content)
+    if kind == "!dict":
+        return {decode(key, trusted): decode(item, trusted) for key, item in content}
+    if kind == "!array":
+        return np.asarray(content["values"], dtype=np.dtype(content["dtype"]))
+    if kind == "!space":
+        return space_from_json(content)
+    if kind == "!class":
+        return _find_class(content, trusted)
+    if kind == "!unsaved":
+        return Unsaved(content)
+    raise FileError(f"unknown kind of value {kind!r}: was the file written by a newer version?")
+
+
+def _find_class(path: str, trusted: Collection[str]) -> type:
+    module_name, _, qualname = str(path).partition(":")
+    if module_name.partition(".")[0] not in trusted:
+        raise FileError(
+            f"the file names the class {path!r}, which is not from {', '.join(sorted(trusted))}; "
+            "pass it yourself with custom_objects={'argument': TheClass}"
+        )
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise FileError(
+            f"the file names the class {path!r}, which cannot be found: {error}"
+        ) from error
+    if not isinstance(found, type):
+        raise FileError(f"the file names {path!r} as a class, but it is a {type(found).__name__}")
+    return found
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes the name `path` only once it is written completely."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_archive(
+    path: str | Path | IO[bytes], data: Mapping[str, Any], tensors: Mapping[str, Any]
+) -> None:
+    """Write a model file; as in SB3, a path without a suffix gets `.zip`.
+
+    :param data: plain JSON (see `encode`)
+    :param tensors: entry name -> anything that `torch.load(weights_only=True)` can read
+    """
+    if isinstance(path, (str, Path)):
+        path = Path(path)
+        with atomic_write(path if path.suffix else path.with_suffix(".zip")) as file:
+            write_archive(file, data, tensors)
+        return
+    content = {"format_version": FORMAT_VERSION, **data, "tensors": sorted(tensors)}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data", json.dumps(content, indent=1, allow_nan=False))
+        for name, value in tensors.items():
+            buffer = io.BytesIO()
+            th.save(value, buffer)
+            archive.writestr(f"{name}.pth", buffer.getvalue())
+
+
+def read_archive(path: str | Path | IO[bytes], device: th.device | str = "cpu") -> Archive:
+    """Read a model file without executing anything in it.
+
+    :raises FileError: the file is missing, damaged, of another kind, or holds more than tensors
+    """
+    try:
+        with zipfile.ZipFile(_find(path)) as archive:
+            content = _read_data(archive, path)
+            tensors = {
+                name: _read_tensors(archive, name, device) for name in content.pop("tensors")
+            }
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
+        raise FileError(f"{path} is not a complete model file: {error}") from error
+    return Archive(content, tensors)
+
+
+def _find(path: str | Path | IO[bytes]) -> Path | IO[bytes]:
+    if not isinstance(path, (str, Path)):
+        return path
+    for candidate in (Path(path), Path(f"{path}.zip")):
+        if candidate.is_file():
+            return candidate
+    raise FileError(f"there is no model file {str(path)!r}")
+
+
+def _read_data(archive: zipfile.ZipFile, path: Any) -> dict[str, Any]:
+    try:
+        content = json.loads(archive.read("data"))
+        version = content["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileError(
+            f"{path} was not saved by sb3_il_plus ({error}); "
+            "agents that SB3 saved are read by load_expert()"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise FileError(f"{path} has format {version}; this version reads {FORMAT_VERSION}")
+    return content
+
+
+def _read_tensors(archive: zipfile.ZipFile, name: str, device: th.device | str) -> Any:
+    buffer = io.BytesIO(archive.read(f"{name}.pth"))
+    try:
+        return th.load(buffer, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, AttributeError) as error:
+        raise FileError(f"entry {name}.pth holds something other than tensors: {error}") from error
+
+
+def demonstrations_to_tensors(demonstrations: Demonstrations) -> dict[str, Any]:
+    """The columns as tensors, for storing them inside a model file."""
+    columns = {
+        "actions": demonstrations.actions,
+        "terminations": demonstrations.terminations,
+        "truncations": demonstrations.truncations,
+        "offsets": demonstrations.offsets,
+        **dict(col.named(demonstrations.observations)),
+    }
+    if demonstrations.rewards is not None:
+        columns["rewards"] = demonstrations.rewards
+    return {name: th.as_tensor(np.array(column)) for name, column in columns.items()}
+
+
+def demonstrations_from_tensors(
+    tensors: dict[str, th.Tensor], observation_space: spaces.Space, action_space: spaces.Space
+) -> Demonstrations:
+    """Rebuild what `demonstrations_to_tensors` stored."""
+    columns = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+    observations: col.Columns
+    if isinstance(observation_space, spaces.Dict):
+        keys = observation_space.spaces
+        observations = {key: columns.pop(f"observations[{key!r}]") for key in keys}
+    else:
+        observations = columns.pop("observations")
+    return Demonstrations(
+        observations=observations,
+        observation_space=observation_space,
+        action_space=action_space,
+        **columns,  # type: ignore[arg-type]
+    )
