@@ -8,6 +8,7 @@ shape or dtype is named.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,13 +40,14 @@ def from_arrays(
     """Build demonstrations from arrays, flat or one per episode.
 
     Flat: `observations` (N, ...) and `actions` (N, ...), with the ends of episodes marked by
-    `terminations`, `truncations` or `episode_lengths`; without any, all is one episode. Per episode:
-    lists of such arrays; the flags are then one bool per episode or per step.
+    `terminations`, `truncations` or `episode_lengths`; without any, all is one episode. Per
+    episode: lists of such arrays; the flags are then one bool per episode or an array of them.
 
     The observation after an episode's last action is taken from `next_observations`, or from
     `observations` where each episode has one more than actions. Where neither is there, the last
-    observation is repeated and the metadata says so: behavioural cloning does not care, methods that
-    read next observations do. An end that no flag explains counts as truncated, never as terminal.
+    observation is repeated and the metadata says so: behavioural cloning does not care, methods
+    that read next observations do. An end that no flag explains counts as truncated, never as
+    terminal.
 
     :param rewards: (N,), or a list of arrays; None where unknown
     :param env: an environment id, `Env` or `VecEnv` to take the spaces from
@@ -54,97 +56,233 @@ def from_arrays(
     :param metadata: JSON-like facts to keep with the data
     :raises DataError: something does not fit; the message names the episode, step and column
     """
-    observation_space, action_space = _spaces(env, observation_space, action_space)
-    per_episode = _is_per_episode(actions, action_space)
-    if per_episode:
-        lengths = [len(part) for part in actions]
-        flat_actions = _join(actions, "actions")
-        flat_observations = col.concatenate(
-            [_whole(part, "observations", i) for i, part in enumerate(observations)]
-        )
-        rewards = None if rewards is None else _join(rewards, "rewards")
-        terminations = _flags(terminations, lengths, "terminations")
-        truncations = _flags(truncations, lengths, "truncations")
-        next_flat = (
-            None
-            if next_observations is None
-            else col.concatenate([_whole(x, "next_observations", i) for i, x in enumerate(next_observations)])
-        )
-    else:
-        flat_actions = _whole(actions, "actions")
-        flat_observations = _whole(observations, "observations")
-        next_flat = None if next_observations is None else _whole(next_observations, "next_observations")
-        lengths = _lengths(len(flat_actions), terminations, truncations, episode_lengths)
-        rewards = None if rewards is None else np.asarray(rewards)
-    return _assemble(
-        flat_observations,
-        next_flat,
-        np.asarray(flat_actions),
-        rewards,
-        _column(terminations, len(flat_actions)),
-        _column(truncations, len(flat_actions)),
-        np.asarray(lengths, dtype=np.int64),
-        observation_space,
-        action_space,
-        dict(metadata or {}),
+    observation_space, action_space = resolve_spaces(env, observation_space, action_space)
+    flatten = _join_episodes if _is_per_episode(actions, action_space) else _flatten
+    flat = flatten(
+        {
+            "observations": observations,
+            "actions": actions,
+            "rewards": rewards,
+            "next_observations": next_observations,
+        },
+        {"terminations": terminations, "truncations": truncations},
+        None if episode_lengths is None else [int(length) for length in episode_lengths],
     )
-
-
-def _assemble(
-    observations: Columns,
-    next_observations: Columns | None,
-    actions: np.ndarray,
-    rewards: np.ndarray | None,
-    terminations: np.ndarray,
-    truncations: np.ndarray,
-    lengths: np.ndarray,
-    observation_space: spaces.Space | None,
-    action_space: spaces.Space,
-    metadata: dict[str, Any],
-) -> Demonstrations:
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    if offsets[-1] != len(actions):
-        raise DataError(f"episode lengths add up to {offsets[-1]}, but there are {len(actions)} actions")
-    for name, column in col.named(observations):
-        n_rows = len(column)
-        if n_rows not in (len(actions), len(actions) + len(lengths)):
-            raise DataError(
-                f"{name} has {n_rows} rows and actions {len(actions)} in {len(lengths)} episodes; "
-                "each episode needs as many observations as actions, or one more"
-            )
-    if col.length(observations) == len(actions):
-        if next_observations is not None:
-            _check_chain(observations, next_observations, offsets)
-            finals = col.take(next_observations, offsets[1:] - 1)
-        else:
-            finals = col.take(observations, offsets[1:] - 1)
-            metadata[REPEATED_FINAL] = True
-        observations = _insert_finals(observations, finals, offsets)
-    ends = offsets[1:] - 1
-    unexplained = ends[~(terminations[ends] | truncations[ends])]
-    truncations = truncations.copy()
-    truncations[unexplained] = True
+    metadata = dict(metadata or {})
+    complete = _with_finals(flat, metadata)
+    if observation_space is None:
+        observation_space = guess_observation_space(complete)
     return Demonstrations(
-        observations=observations,
-        actions=actions,
-        rewards=rewards,
-        terminations=terminations,
-        truncations=truncations,
-        offsets=offsets,
-        observation_space=observation_space or _guess_observation_space(observations),
+        observations=complete,
+        actions=flat.actions,
+        rewards=flat.rewards,
+        terminations=flat.terminations,
+        truncations=_explain_ends(flat),
+        offsets=flat.offsets,
+        observation_space=observation_space,
         action_space=action_space,
         metadata=metadata,
     ).validate()
 
 
-def _insert_finals(observations: Columns, finals: Columns, offsets: np.ndarray) -> Columns:
-    """Put each episode's final observation behind its others."""
+def resolve_spaces(
+    env: Any, observation_space: spaces.Space | None, action_space: spaces.Space | None
+) -> tuple[spaces.Space | None, spaces.Space]:
+    """Take the spaces that are not given from an environment.
+
+    :param env: an environment id, `Env` or `VecEnv`, or None
+    :raises DataError: the action space is unknown
+    """
+    if env is not None:
+        from sb3_il_plus.environments import make_env
+
+        made: Env | None = make_env(env) if isinstance(env, str) else None
+        source = made or env
+        observation_space = observation_space or source.observation_space
+        action_space = action_space or source.action_space
+        if made is not None:
+            made.close()
+    if action_space is None:
+        raise DataError(
+            "the action space is unknown: pass env='YourEnv-v0', or "
+            "action_space=spaces.Discrete(n) or spaces.Box(low, high, shape); "
+            "it cannot be guessed from the actions seen"
+        )
+    return observation_space, action_space
+
+
+def guess_observation_space(observations: Columns) -> spaces.Space:
+    """An unbounded space of the rows' shape (0 to 255 for bytes)."""
+
+    def box(column: np.ndarray) -> spaces.Box:
+        if column.dtype == np.uint8:
+            return spaces.Box(0, 255, column.shape[1:], np.uint8)
+        return spaces.Box(-np.inf, np.inf, column.shape[1:], np.float32)
+
     if isinstance(observations, Mapping):
-        return {
-            key: np.insert(column, offsets[1:], finals[key], axis=0)  # type: ignore[index]
-            for key, column in observations.items()
-        }
-    return np.insert(observations, offsets[1:], finals, axis=0)  # type: ignore[arg-type]
+        return spaces.Dict({key: box(column) for key, column in observations.items()})
+    return box(observations)
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """The given columns over all steps, one episode after the other."""
+
+    observations: Columns
+    """With or without each episode's final one."""
+    actions: np.ndarray
+    rewards: np.ndarray | None
+    next_observations: Columns | None
+    terminations: np.ndarray
+    truncations: np.ndarray
+    lengths: list[int]
+
+    @property
+    def offsets(self) -> np.ndarray:
+        return np.cumsum([0, *self.lengths])
+
+
+def _flatten(
+    columns: Mapping[str, Any], flags: Mapping[str, Any], lengths: list[int] | None
+) -> _Flat:
+    """Read flat columns, and find the episodes by their lengths or by the flags."""
+    arrays: dict[str, Any] = {
+        name: None if column is None else _array(column, name) for name, column in columns.items()
+    }
+    n = len(arrays["actions"])
+    if n == 0:
+        raise DataError("actions is empty: demonstrations need at least one step")
+    flat_flags = {name: _flag_column(flag, n, name) for name, flag in flags.items()}
+    if lengths is None:
+        done = flat_flags["terminations"] | flat_flags["truncations"]
+        lengths = np.diff(np.union1d(np.flatnonzero(done), [n - 1]), prepend=-1).tolist()
+    if sum(lengths) != n:
+        raise DataError(f"episode_lengths add up to {sum(lengths)}, but there are {n} actions")
+    return _Flat(**arrays, **flat_flags, lengths=lengths)
+
+
+def _join_episodes(
+    columns: Mapping[str, Any], flags: Mapping[str, Any], lengths: list[int] | None
+) -> _Flat:
+    """Read lists with one array per episode, and check each episode's length."""
+    n_episodes = len(columns["actions"])
+    for name, entries in {**columns, **flags}.items():
+        if entries is not None and len(entries) != n_episodes:
+            raise DataError(f"{name} has {len(entries)} entries for {n_episodes} episodes")
+    parts = {
+        name: [_array(part, f"{name} of episode {i}") for i, part in enumerate(entries)]
+        for name, entries in columns.items()
+        if entries is not None
+    }
+    actual = [len(part) for part in parts["actions"]]
+    if lengths not in (None, actual):
+        raise DataError(f"episode_lengths is {lengths}, but the actions have lengths {actual}")
+    extra = col.length(parts["observations"][0]) - actual[0]
+    for name, entries in parts.items():
+        more = extra if name == "observations" and extra == 1 else 0
+        _check_lengths(name, entries, [length + more for length in actual])
+    joined: dict[str, Any] = dict.fromkeys(columns)
+    joined |= {name: _join(name, entries) for name, entries in parts.items()}
+    flat_flags = {name: _join_flags(flag, actual, name) for name, flag in flags.items()}
+    return _Flat(**joined, **flat_flags, lengths=actual)
+
+
+def _check_lengths(name: str, parts: Sequence[Columns], wanted: Sequence[int]) -> None:
+    for number, (part, length) in enumerate(zip(parts, wanted, strict=True)):
+        for label, column in col.named(part, f"{name} of episode {number}"):
+            if len(column) != length:
+                raise DataError(
+                    f"{label}: {len(column)} rows where {length} are expected; each episode needs "
+                    "as many rows as actions, or for observations in all episodes one more"
+                )
+
+
+def _join(name: str, parts: Sequence[Columns]) -> Columns:
+    try:
+        return col.concatenate(parts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{name}: the episodes do not fit each other: {error}") from error
+
+
+def _join_flags(flags: Any, lengths: list[int], name: str) -> np.ndarray:
+    """Turn one bool per episode, or an array of them per episode, into one flat column."""
+    columns = [np.zeros(length, dtype=bool) for length in lengths]
+    for number, flag in enumerate(() if flags is None else flags):
+        if np.ndim(flag) == 0:
+            columns[number][-1:] = _flag_column([flag], 1, f"{name} of episode {number}")
+        else:
+            label = f"{name} of episode {number}"
+            columns[number] = _flag_column(flag, lengths[number], label)
+    return np.concatenate(columns)
+
+
+def _flag_column(flags: Any, n: int, name: str) -> np.ndarray:
+    if flags is None:
+        return np.zeros(n, dtype=bool)
+    column = _array(flags, name)
+    if isinstance(column, Mapping) or column.shape != (n,):
+        got = "a dict" if isinstance(column, Mapping) else f"shape {column.shape}"
+        raise DataError(f"{name} needs one bool per step, shape ({n},); got {got}")
+    if not np.isin(column, (0, 1)).all():
+        row = int(np.argmin(np.isin(column, (0, 1))))
+        raise DataError(f"{name}[{row}] is {column[row]}, which is no bool")
+    return column.astype(bool)
+
+
+def _array(value: Any, name: str) -> Columns:
+    """Turn one column into arrays, refusing ragged ones by name."""
+    try:
+        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+            columns = col.stack(value)
+        else:
+            columns = col.as_columns(value)
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{name}: rows that differ cannot form one array ({error})") from error
+    for label, column in col.named(columns, name):
+        if column.dtype.kind not in "biuf" or column.ndim == 0:
+            raise DataError(
+                f"{label}: is {column.dtype} of shape {column.shape}, not an array of numbers"
+            )
+    return columns
+
+
+def _with_finals(flat: _Flat, metadata: dict[str, Any]) -> Columns:
+    """The observations with each episode's final one behind the others."""
+    n, n_episodes = len(flat.actions), len(flat.lengths)
+    rows = {name: len(column) for name, column in col.named(flat.observations)}
+    for name, n_rows in rows.items():
+        if n_rows not in (n, n + n_episodes):
+            raise DataError(
+                f"{name} has {n_rows} rows and actions {n} in {n_episodes} episodes; "
+                "each episode needs as many observations as actions, or one more"
+            )
+    has_finals = n + n_episodes in rows.values()
+    if has_finals and flat.next_observations is not None:
+        raise DataError(
+            "observations hold each episode's final one already; leave next_observations out"
+        )
+    if has_finals:
+        return flat.observations
+    if flat.next_observations is None:
+        metadata[REPEATED_FINAL] = True
+        following = flat.observations
+    else:
+        _check_chain(flat.observations, flat.next_observations, flat.offsets)
+        following = flat.next_observations
+    finals = col.take(following, flat.offsets[1:] - 1)
+    return col.map_columns(
+        lambda column, last: np.insert(column, flat.offsets[1:], last, axis=0),
+        flat.observations,
+        finals,
+    )
+
+
+def _explain_ends(flat: _Flat) -> np.ndarray:
+    """The truncations, with every end that no flag explains among them."""
+    truncations = flat.truncations.copy()
+    ends = flat.offsets[1:] - 1
+    truncations[ends] |= ~flat.terminations[ends]
+    return truncations
 
 
 def _check_chain(observations: Columns, next_observations: Columns, offsets: np.ndarray) -> None:
@@ -159,7 +297,7 @@ def _check_chain(observations: Columns, next_observations: Columns, offsets: np.
             shape = None if after is None else after.shape
             raise DataError(f"next_{name} has shape {shape}, {name} has {column.shape}")
         same = np.isclose(column[rows + 1], after[rows], equal_nan=True)
-        broken = ~same.reshape(len(rows), -1).all(axis=1)
+        broken = ~same.all(axis=tuple(range(1, same.ndim)))
         if broken.any():
             row = int(rows[np.argmax(broken)])
             raise DataError(
@@ -168,103 +306,9 @@ def _check_chain(observations: Columns, next_observations: Columns, offsets: np.
             )
 
 
-def _lengths(
-    n: int, terminations: Any, truncations: Any, episode_lengths: Sequence[int] | None
-) -> list[int]:
-    if episode_lengths is not None:
-        return [int(length) for length in episode_lengths]
-    if n == 0:
-        raise DataError("actions is empty: demonstrations need at least one step")
-    done = _column(terminations, n) | _column(truncations, n)
-    ends = np.union1d(np.flatnonzero(done), [n - 1])
-    return np.diff(ends, prepend=-1).tolist()
-
-
-def _column(flags: Any, n: int) -> np.ndarray:
-    if flags is None:
-        return np.zeros(n, dtype=bool)
-    column = np.asarray(flags)
-    if column.shape != (n,):
-        raise DataError(f"terminations and truncations need shape ({n},), one has {column.shape}")
-    return column.astype(bool)
-
-
-def _flags(flags: Any, lengths: list[int], name: str) -> np.ndarray | None:
-    """Turn one bool per episode, or an array of them per episode, into one flat column."""
-    if flags is None:
-        return None
-    if len(flags) != len(lengths):
-        raise DataError(f"{name} has {len(flags)} entries for {len(lengths)} episodes")
-    column = np.zeros(sum(lengths), dtype=bool)
-    end = 0
-    for flag, length in zip(flags, lengths, strict=True):
-        end += length
-        if np.ndim(flag) == 0:
-            column[end - 1] = bool(flag)
-        else:
-            column[end - length : end] = flag
-    return column
-
-
-def _join(parts: Sequence[Any], name: str) -> np.ndarray:
-    columns = [_whole(part, name, number) for number, part in enumerate(parts)]
-    shapes = {column.shape[1:] for column in columns}  # type: ignore[union-attr]
-    if len(shapes) > 1:
-        raise DataError(f"{name}: episodes disagree on the shape of a row: {sorted(shapes)}")
-    return col.concatenate(columns)  # type: ignore[return-value]
-
-
-def _whole(value: Any, name: str, episode: int | None = None) -> Columns:
-    """Turn one column into arrays, refusing ragged ones by name."""
-    where = name if episode is None else f"{name} of episode {episode}"
-    try:
-        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
-            columns = col.stack(value)
-        else:
-            columns = col.as_columns(value)
-    except ValueError as error:
-        raise DataError(f"{where}: rows of different shapes cannot form one array ({error})") from error
-    for label, column in col.named(columns, where):
-        if column.dtype == object or column.ndim == 0:
-            raise DataError(f"{label}: is {column.dtype} of shape {column.shape}, not an array of numbers")
-    return columns
-
-
 def _is_per_episode(actions: Any, action_space: spaces.Space) -> bool:
-    """Whether `actions` is a list of one array per episode rather than of one action per step."""
-    if not isinstance(actions, (list, tuple)) or not actions:
-        return False
-    return np.ndim(actions[0]) == len(action_space.shape or ()) + 1
-
-
-def _spaces(
-    env: Any, observation_space: spaces.Space | None, action_space: spaces.Space | None
-) -> tuple[spaces.Space | None, spaces.Space]:
-    if env is not None:
-        from sb3_il_plus.environments import make_env
-
-        made: Env | None = make_env(env) if isinstance(env, str) else None
-        source = made or env
-        observation_space = observation_space or source.observation_space
-        action_space = action_space or source.action_space
-        if made is not None:
-            made.close()
-    if action_space is None:
-        raise DataError(
-            "the action space is unknown: pass env='YourEnv-v0', or action_space=spaces.Discrete(n) "
-            "or spaces.Box(low, high, shape); it cannot be guessed from the actions seen"
-        )
-    return observation_space, action_space
-
-
-def _guess_observation_space(observations: Columns) -> spaces.Space:
-    """An unbounded space of the rows' shape (0 to 255 for bytes)."""
-
-    def box(column: np.ndarray) -> spaces.Box:
-        if column.dtype == np.uint8:
-            return spaces.Box(0, 255, column.shape[1:], np.uint8)
-        return spaces.Box(-np.inf, np.inf, column.shape[1:], np.float32)
-
-    if isinstance(observations, Mapping):
-        return spaces.Dict({key: box(column) for key, column in observations.items()})
-    return box(observations)
+    """Whether `actions` holds one array per episode rather than one action per step."""
+    try:
+        return len(actions) > 0 and np.ndim(actions[0]) == len(action_space.shape or ()) + 1
+    except ValueError:  # a ragged first entry
+        return True

@@ -14,11 +14,17 @@ import numpy as np
 Columns: TypeAlias = np.ndarray | dict[str, np.ndarray]
 
 
-def map_columns(function: Callable[[np.ndarray], np.ndarray], columns: Columns) -> Columns:
-    """Apply `function` to the array, or to each array of the dict."""
-    if isinstance(columns, Mapping):
-        return {key: function(column) for key, column in columns.items()}
-    return function(columns)
+def map_columns(function: Callable[..., np.ndarray], first: Columns, *others: Columns) -> Columns:
+    """Apply `function` to the arrays, or key by key to those of the dicts.
+
+    :raises KeyError: one of `others` lacks a key of `first`
+    """
+    if isinstance(first, Mapping):
+        return {
+            key: function(column, *(other[key] for other in others))
+            for key, column in first.items()
+        }
+    return function(first, *others)
 
 
 def take(columns: Columns, index: Any) -> Columns:
@@ -46,7 +52,7 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
     """Join along the time axis; every part has the same keys."""
     first = parts[0]
     if isinstance(first, Mapping):
-        return {key: np.concatenate([part[key] for part in parts]) for key in first}  # type: ignore[call-overload]
+        return {key: np.concatenate([part[key] for part in parts]) for key in first}
     return np.concatenate(parts)  # type: ignore[arg-type]
 
 

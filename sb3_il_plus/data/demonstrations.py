@@ -2,8 +2,8 @@
 
 Flat columns with episode offsets. An episode of T steps has T actions and T + 1 observations, so
 next observations are the same array read one later, and nothing is stored twice. Instances are
-immutable: slicing, filtering and joining give new ones. This file holds the type and what needs
-nothing else; reading and writing formats is in the neighbouring files.
+immutable: slicing, filtering and joining give new ones. This file holds the type; the work on its
+columns, and reading and writing formats, is in the neighbouring files.
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ import numpy as np
 from gymnasium import spaces
 
 from sb3_il_plus.data import columns as col
+from sb3_il_plus.data.assembly import join, keep_every, select_episodes
 from sb3_il_plus.data.columns import Columns
+from sb3_il_plus.data.validation import check_structure, problems
 from sb3_il_plus.errors import DataError
 from sb3_il_plus.randomness import child_generator
 
 if TYPE_CHECKING:
     from imitation.data.types import TrajectoryWithRew
+
+
+_FLAT = ("actions", "rewards", "terminations", "truncations", "offsets")
+"""The columns beside the observations."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,37 +81,19 @@ class Demonstrations:
     """JSON-like facts: environment id, expert, seed, library versions."""
 
     def __post_init__(self) -> None:
-        n_transitions, n_episodes = len(self.actions), len(self.offsets) - 1
-        if n_episodes < 1 or n_transitions < 1:
-            raise DataError(
-                "the demonstrations are empty: they need at least one episode with one step"
-            )
-        if self.offsets[0] != 0 or self.offsets[-1] != n_transitions:
-            raise DataError(
-                f"episode offsets run from {self.offsets[0]} to {self.offsets[-1]}, but there are "
-                f"{n_transitions} actions"
-            )
-        short = np.flatnonzero(np.diff(self.offsets) < 1)
-        if len(short):
-            raise DataError(f"episode {short[0]} has no steps")
-        for name, column in col.named(self.observations):
-            if len(column) != n_transitions + n_episodes:
-                raise DataError(
-                    f"{name} has {len(column)} rows; {n_transitions} transitions in {n_episodes} "
-                    f"episodes need {n_transitions + n_episodes} (one more than actions in each)"
-                )
-        for name in ("rewards", "terminations", "truncations"):
-            column = getattr(self, name)
-            if column is not None and np.shape(column) != (n_transitions,):
-                raise DataError(
-                    f"{name} has shape {np.shape(column)}; {n_transitions} actions need "
-                    f"({n_transitions},)"
-                )
-        for name in ("observations", "actions", "rewards", "terminations", "truncations", "offsets"):
+        for name in (
+            "observations",
+            "actions",
+            "rewards",
+            "terminations",
+            "truncations",
+            "offsets",
+        ):
             column = getattr(self, name)
             if column is not None:
                 object.__setattr__(self, name, col.map_columns(_read_only, column))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+        check_structure(self)
 
     # -- sizes -----------------------------------------------------------------------------------
 
@@ -184,21 +172,9 @@ class Demonstrations:
         chosen = np.arange(self.n_episodes)[np.asarray(key) if isinstance(key, Sequence) else key]
         if len(chosen) == 0:
             raise DataError(f"no episode left: {key!r} selects none of {self.n_episodes}")
-        starts, lengths = self.offsets[chosen], self.episode_lengths[chosen]
-        rows = _ranges(starts, lengths)
-        return dataclasses.replace(
-            self,
-            observations=col.take(self.observations, _ranges(starts + chosen, lengths + 1)),
-            actions=self.actions[rows],
-            rewards=None if self.rewards is None else self.rewards[rows],
-            terminations=self.terminations[rows],
-            truncations=self.truncations[rows],
-            offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        )
+        return select_episodes(self, chosen)
 
-    def filter_by_return(
-        self, minimum: float = -np.inf, maximum: float = np.inf
-    ) -> Demonstrations:
+    def filter_by_return(self, minimum: float = -np.inf, maximum: float = np.inf) -> Demonstrations:
         """Keep the episodes whose return lies within `[minimum, maximum]`."""
         returns = self.episode_returns
         return self[(returns >= minimum) & (returns <= maximum)]
@@ -237,23 +213,7 @@ class Demonstrations:
         The kept steps are no longer neighbours, so each becomes a fragment of its own with its
         observation and next observation.
         """
-        if every < 1 or offset < 0:
-            raise DataError(f"every={every} must be positive and offset={offset} not negative")
-        steps = np.arange(len(self)) - self.offsets[self.episode_index]
-        rows = np.flatnonzero((steps >= offset) & ((steps - offset) % every == 0))
-        if len(rows) == 0:
-            raise DataError(f"no step left: every episode is shorter than offset={offset}")
-        first = rows + self.episode_index[rows]
-        return dataclasses.replace(
-            self,
-            observations=col.take(self.observations, np.stack([first, first + 1], 1).ravel()),
-            actions=self.actions[rows],
-            rewards=None if self.rewards is None else self.rewards[rows],
-            terminations=self.terminations[rows],
-            truncations=self.truncations[rows],
-            offsets=np.arange(len(rows) + 1),
-            metadata={**self.metadata, "subsampled_every": every},
-        )
+        return keep_every(self, every, offset)
 
     @staticmethod
     def concatenate(parts: Sequence[Demonstrations]) -> Demonstrations:
@@ -261,31 +221,7 @@ class Demonstrations:
 
         :raises DataError: there are no parts, or their spaces differ
         """
-        if not parts:
-            raise DataError("cannot join an empty list of demonstrations")
-        first = parts[0]
-        for number, part in enumerate(parts):
-            if (part.observation_space, part.action_space) != (
-                first.observation_space,
-                first.action_space,
-            ):
-                raise DataError(
-                    f"part {number} has other spaces than part 0: {part.observation_space} and "
-                    f"{part.action_space}, not {first.observation_space} and {first.action_space}"
-                )
-        rewards = [part.rewards for part in parts if part.rewards is not None]
-        shifts = np.cumsum([0] + [len(part) for part in parts])
-        return dataclasses.replace(
-            first,
-            observations=col.concatenate([part.observations for part in parts]),
-            actions=np.concatenate([part.actions for part in parts]),
-            rewards=np.concatenate(rewards) if len(rewards) == len(parts) else None,
-            terminations=np.concatenate([part.terminations for part in parts]),
-            truncations=np.concatenate([part.truncations for part in parts]),
-            offsets=np.concatenate(
-                [[0], *(part.offsets[1:] + shift for part, shift in zip(parts, shifts, strict=False))]
-            ),
-        )
+        return join(parts)
 
     # -- checks and identity ---------------------------------------------------------------------
 
@@ -294,8 +230,6 @@ class Demonstrations:
 
         :raises DataError: names every problem with its episode, step and column
         """
-        from sb3_il_plus.data.validation import problems
-
         found = problems(self)
         if found:
             raise DataError("; ".join(found))
@@ -304,18 +238,53 @@ class Demonstrations:
     def fingerprint(self) -> str:
         """A hash of the columns: equal data has an equal one, wherever it was read from."""
         digest = hashlib.sha256()
-        parts = [*col.named(self.observations), ("actions", self.actions)]
-        parts += [("rewards", self.rewards)] if self.rewards is not None else []
-        parts += [("terminations", self.terminations), ("truncations", self.truncations)]
-        for name, column in [*parts, ("offsets", self.offsets)]:
+        for name, column in sorted(self.columns().items()):
             digest.update(f"{name} {column.dtype} {column.shape}".encode())
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()[:16]
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """All arrays by name, as files hold them; `from_columns` is the inverse.
+
+        The entries of a `Dict` observation are named `observations['key']`.
+        """
+        columns = {name: getattr(self, name) for name in _FLAT if getattr(self, name) is not None}
+        return {**dict(col.named(self.observations)), **columns}
+
+    @classmethod
+    def from_columns(
+        cls,
+        columns: Mapping[str, np.ndarray],
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Demonstrations:
+        """Build from arrays named as `columns` names them.
+
+        :raises DataError: one is missing, unknown, or contradicts the others
+        """
+        names: dict[str | None, str] = {None: "observations"}
+        if isinstance(observation_space, spaces.Dict):
+            names = {key: f"observations[{key!r}]" for key in observation_space.spaces}
+        missing = ({*names.values(), *_FLAT} - {"rewards"}) - set(columns)
+        unknown = set(columns) - {*names.values(), *_FLAT}
+        if missing or unknown:
+            raise DataError(f"columns missing: {sorted(missing)}, unknown: {sorted(unknown)}")
+        observations: Any = {key: columns[name] for key, name in names.items()}
+        return cls(
+            observations=observations.get(None, observations),
+            observation_space=observation_space,
+            action_space=action_space,
+            metadata=metadata or {},
+            **{name: columns[name] for name in _FLAT if name in columns},
+        )
+
     # -- formats (each in its own file) ----------------------------------------------------------
 
     @classmethod
-    def from_arrays(cls, observations: Any, actions: Any, *args: Any, **kwargs: Any) -> Demonstrations:
+    def from_arrays(
+        cls, observations: Any, actions: Any, *args: Any, **kwargs: Any
+    ) -> Demonstrations:
         """Build from your own arrays: see `sb3_il_plus.data.arrays.from_arrays`."""
         from sb3_il_plus.data.arrays import from_arrays
 
@@ -371,9 +340,3 @@ def _read_only(column: np.ndarray) -> np.ndarray:
     view = np.asarray(column).view()
     view.flags.writeable = False
     return view
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Concatenate `arange(start, start + length)` for each pair, without a Python loop."""
-    before = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)

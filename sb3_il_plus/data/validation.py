@@ -1,13 +1,14 @@
 """What can be wrong with demonstrations, and where: the one validator of the package.
 
+`check_structure` looks at the kinds and lengths of columns, for every `Demonstrations` ever made.
 `problems` looks at every value once, vectorised, and names the first offender of each kind with
 its episode, step and column. `fit_to` checks data against the spaces it shall be used with.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from gymnasium import spaces
@@ -17,8 +18,55 @@ from stable_baselines3.common.preprocessing import (
 )
 
 from sb3_il_plus.data import columns as col
-from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.errors import DataError
+
+if TYPE_CHECKING:
+    from sb3_il_plus.data.demonstrations import Demonstrations
+
+
+def check_structure(data: Demonstrations) -> None:
+    """Check the kinds and lengths of the columns, but not their values.
+
+    :raises DataError: the first contradiction, with the column's name
+    """
+    if isinstance(data.observations, dict) and not data.observations:
+        raise DataError("observations is a dict without entries")
+    for name, column in data.columns().items():
+        kinds = {"offsets": "iu", "terminations": "b", "truncations": "b"}.get(name, "biuf")
+        if column.ndim == 0 or column.dtype.kind not in kinds:
+            wanted = {"iu": "integers", "b": "booleans", "biuf": "numbers"}[kinds]
+            raise DataError(
+                f"{name} must be an array of {wanted}, not {column.dtype} of shape {column.shape}"
+            )
+    _check_offsets(data.offsets, len(data.actions))
+    n_transitions, n_episodes = len(data.actions), len(data.offsets) - 1
+    for name, column in col.named(data.observations):
+        if len(column) != n_transitions + n_episodes:
+            raise DataError(
+                f"{name} has {len(column)} rows; {n_transitions} transitions in {n_episodes} "
+                f"episodes need {n_transitions + n_episodes} (one more than actions in each)"
+            )
+    for name in ("rewards", "terminations", "truncations"):
+        column = getattr(data, name)
+        if column is not None and column.shape != (n_transitions,):
+            raise DataError(
+                f"{name} has shape {column.shape}; {n_transitions} actions need ({n_transitions},)"
+            )
+
+
+def _check_offsets(offsets: np.ndarray, n_transitions: int) -> None:
+    if offsets.ndim != 1 or len(offsets) < 2 or n_transitions < 1:
+        raise DataError(
+            "the demonstrations are empty: they need at least one episode with one step"
+        )
+    if offsets[0] != 0 or offsets[-1] != n_transitions:
+        raise DataError(
+            f"episode offsets run from {offsets[0]} to {offsets[-1]}, but there are "
+            f"{n_transitions} actions"
+        )
+    short = np.flatnonzero(offsets[1:] <= offsets[:-1])
+    if len(short):
+        raise DataError(f"episode {short[0]} has no steps")
 
 
 def problems(demonstrations: Demonstrations) -> list[str]:
@@ -28,26 +76,36 @@ def problems(demonstrations: Demonstrations) -> list[str]:
 
 def _column_problems(data: Demonstrations) -> Iterator[str]:
     with_final = np.repeat(np.arange(data.n_episodes), data.episode_lengths + 1)
-    observation_spaces = (
-        data.observation_space.spaces.items()
-        if isinstance(data.observation_space, spaces.Dict)
-        else [(None, data.observation_space)]
-    )
-    for key, space in observation_spaces:
-        name = "observations" if key is None else f"observations[{key!r}]"
-        if isinstance(data.observations, dict) != (key is not None):
-            yield f"{name}: the space is {data.observation_space}, the data is not of that kind"
-            continue
-        column = data.observations[key] if key is not None else data.observations  # type: ignore[index]
+    expected = dict(_flat_spaces(data.observation_space))
+    given = dict(col.named(data.observations))
+    if set(given) != set(expected):
+        yield (
+            f"the data has the columns {', '.join(given)}; the space {data.observation_space} "
+            f"needs {', '.join(expected)}"
+        )
+        return
+    for name, space in expected.items():
         # Box bounds of observations are often nominal, so only the shape and finiteness count.
         bounded = not isinstance(space, spaces.Box)
-        yield from _check(name, column, space, with_final, data.offsets, 1, bounded)
-    yield from _check("actions", data.actions, data.action_space, data.episode_index, data.offsets, 0)
+        yield from _check(name, given[name], space, with_final, data.offsets, 1, bounded)
+    yield from _check(
+        "actions", data.actions, data.action_space, data.episode_index, data.offsets, 0
+    )
     if data.rewards is not None:
         bad = ~np.isfinite(data.rewards)
         if bad.any():
             row = int(np.argmax(bad))
-            yield f"rewards: {_place(row, data.episode_index, data.offsets, 0)} is {data.rewards[row]}"
+            place = _place(row, data.episode_index, data.offsets, 0)
+            yield f"rewards: {place} is {data.rewards[row]}"
+
+
+def _flat_spaces(space: spaces.Space) -> Iterator[tuple[str, spaces.Space]]:
+    """Yield the name of each column of observations (as `columns.named`) with its space."""
+    if isinstance(space, spaces.Dict):
+        for key, entry in space.spaces.items():
+            yield f"observations[{key!r}]", entry
+    else:
+        yield "observations", space
 
 
 def _check(
@@ -60,13 +118,14 @@ def _check(
     bounded: bool = True,
 ) -> Iterator[str]:
     """Check one column; `extra` rows per episode (the final observation) shift its rows."""
-    if space.shape is not None and column.shape[1:] != space.shape:
+    if space.shape is None:
+        yield f"{name}: the space {space} is of a kind that Stable-Baselines3 does not handle"
+        return
+    if column.shape[1:] != space.shape:
         yield f"{name}: a row has shape {column.shape[1:]}, the space {space} has {space.shape}"
         return
-    wants_integers = isinstance(
-        space, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-    )
-    if column.dtype == object or (wants_integers and column.dtype.kind not in "iub"):
+    wants_integers = isinstance(space, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary))
+    if wants_integers and column.dtype.kind not in "iub":
         yield f"{name}: has dtype {column.dtype}, which the space {space} cannot hold"
         return
     checks = {"is not finite": _not_finite(column)}
@@ -93,7 +152,7 @@ def _outside(column: np.ndarray, space: spaces.Space) -> np.ndarray | None:
     if isinstance(space, spaces.Discrete):
         return (column < space.start) | (column >= space.start + space.n)
     if isinstance(space, spaces.MultiDiscrete):
-        return (column < 0) | (column >= space.nvec)
+        return (column < space.start) | (column >= space.start + space.nvec)
     if isinstance(space, spaces.MultiBinary):
         return (column < 0) | (column > 1)
     return None
@@ -130,23 +189,16 @@ def fit_to(
     :raises DataError: the spaces do not fit; the message shows both
     """
     data = demonstrations
-    if isinstance(observation_space, spaces.Dict) and isinstance(data.observation_space, spaces.Dict):
-        wanted, given = observation_space.spaces, data.observation_space.spaces
-        moved = {key: _moves_channels(given.get(key), space) for key, space in wanted.items()}
-        if any(moved.values()):
-            observations = {
-                key: np.moveaxis(column, -1, 1) if moved.get(key) else column
-                for key, column in data.observations.items()  # type: ignore[union-attr]
-            }
-            data = dataclasses.replace(
-                data, observations=observations, observation_space=observation_space
-            )
-    elif _moves_channels(data.observation_space, observation_space):
-        data = dataclasses.replace(
-            data,
-            observations=np.moveaxis(data.observations, -1, 1),  # type: ignore[arg-type]
-            observation_space=observation_space,
-        )
+    given, wanted = (
+        dict(_flat_spaces(space)) for space in (data.observation_space, observation_space)
+    )
+    moved = {name for name in wanted if _moves_channels(given.get(name), wanted[name])}
+    if moved and set(given) == set(wanted):
+        columns = {
+            name: np.moveaxis(column, -1, 1) if name in moved else column
+            for name, column in data.columns().items()
+        }
+        data = data.from_columns(columns, observation_space, data.action_space, data.metadata)
     for role, given_space, wanted_space in (
         ("observation", data.observation_space, observation_space),
         ("action", data.action_space, action_space),
@@ -161,12 +213,13 @@ def fit_to(
 
 def _moves_channels(given: spaces.Space | None, wanted: spaces.Space) -> bool:
     return (
-        given is not None
+        isinstance(given, spaces.Box)
+        and isinstance(wanted, spaces.Box)
         and is_image_space(given)
         and is_image_space(wanted)
-        and is_image_space_channels_first(wanted)  # type: ignore[arg-type]
-        and not is_image_space_channels_first(given)  # type: ignore[arg-type]
-        and (given.shape[-1], *given.shape[:-1]) == wanted.shape  # type: ignore[index,misc]
+        and is_image_space_channels_first(wanted)
+        and not is_image_space_channels_first(given)
+        and (given.shape[-1], *given.shape[:-1]) == wanted.shape
     )
 
 

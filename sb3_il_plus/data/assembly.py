@@ -1,0 +1,143 @@
+"""New demonstrations from parts of others: selecting, thinning, joining.
+
+`Demonstrations` offers these functions as methods. All of them move whole columns at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+
+from sb3_il_plus.data import columns as col
+from sb3_il_plus.errors import DataError
+
+if TYPE_CHECKING:
+    from sb3_il_plus.data.demonstrations import Demonstrations, Episode
+
+
+def from_episodes(
+    episodes: Sequence[Episode],
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    metadata: Mapping[str, Any] | None = None,
+) -> Demonstrations:
+    """Join single episodes; rewards are kept if all of them have some.
+
+    :raises DataError: there are none, or their columns do not fit each other or the spaces
+    """
+    from sb3_il_plus.data.demonstrations import Demonstrations
+
+    if not episodes:
+        raise DataError("there are no episodes: demonstrations need at least one")
+    offsets = np.cumsum([0, *(len(episode) for episode in episodes)])
+    rewards = [episode.rewards for episode in episodes if episode.rewards is not None]
+    try:
+        observations = col.concatenate([episode.observations for episode in episodes])
+        actions = np.concatenate([episode.actions for episode in episodes])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"the episodes do not fit each other: {error}") from error
+    return Demonstrations(
+        observations=observations,
+        actions=actions,
+        rewards=np.concatenate(rewards) if len(rewards) == len(episodes) else None,
+        terminations=_at_ends(offsets, [episode.terminated for episode in episodes]),
+        truncations=_at_ends(offsets, [episode.truncated for episode in episodes]),
+        offsets=offsets,
+        observation_space=observation_space,
+        action_space=action_space,
+        metadata=metadata or {},
+    ).validate()
+
+
+def select_episodes(data: Demonstrations, chosen: np.ndarray) -> Demonstrations:
+    """The episodes with the numbers `chosen`, in that order."""
+    starts, lengths = data.offsets[chosen], data.episode_lengths[chosen]
+    return _replace_transitions(
+        data,
+        rows=_ranges(starts, lengths),
+        observation_rows=_ranges(starts + chosen, lengths + 1),
+        offsets=np.cumsum([0, *lengths]),
+    )
+
+
+def keep_every(data: Demonstrations, every: int, offset: int) -> Demonstrations:
+    """Each `every`-th step of every episode, as an episode of its own."""
+    if every < 1 or offset < 0:
+        raise DataError(f"every={every} must be positive and offset={offset} not negative")
+    steps = np.arange(len(data)) - data.offsets[data.episode_index]
+    rows = np.flatnonzero((steps >= offset) & ((steps - offset) % every == 0))
+    if len(rows) == 0:
+        raise DataError(f"no step left: every episode is shorter than offset={offset}")
+    first = rows + data.episode_index[rows]
+    return dataclasses.replace(
+        _replace_transitions(
+            data,
+            rows=rows,
+            observation_rows=np.stack([first, first + 1], axis=1).ravel(),
+            offsets=np.arange(len(rows) + 1),
+        ),
+        metadata={**data.metadata, "subsampled_every": every},
+    )
+
+
+def join(parts: Sequence[Demonstrations]) -> Demonstrations:
+    """Join data of equal spaces; rewards are kept if all parts have them.
+
+    :raises DataError: there are no parts, or their spaces differ
+    """
+    if not parts:
+        raise DataError("cannot join an empty list of demonstrations")
+    first = parts[0]
+    for number, part in enumerate(parts):
+        if (part.observation_space, part.action_space) != (
+            first.observation_space,
+            first.action_space,
+        ):
+            raise DataError(
+                f"part {number} has other spaces than part 0: {part.observation_space} and "
+                f"{part.action_space}, not {first.observation_space} and {first.action_space}"
+            )
+    rewards = [part.rewards for part in parts if part.rewards is not None]
+    shifts = np.cumsum([0, *(len(part) for part in parts)])
+    return dataclasses.replace(
+        first,
+        observations=col.concatenate([part.observations for part in parts]),
+        actions=np.concatenate([part.actions for part in parts]),
+        rewards=np.concatenate(rewards) if len(rewards) == len(parts) else None,
+        terminations=np.concatenate([part.terminations for part in parts]),
+        truncations=np.concatenate([part.truncations for part in parts]),
+        offsets=np.concatenate(
+            [[0], *(part.offsets[1:] + shift for part, shift in zip(parts, shifts, strict=False))]
+        ),
+    )
+
+
+def _replace_transitions(
+    data: Demonstrations, rows: np.ndarray, observation_rows: np.ndarray, offsets: np.ndarray
+) -> Demonstrations:
+    return dataclasses.replace(
+        data,
+        observations=col.take(data.observations, observation_rows),
+        actions=data.actions[rows],
+        rewards=None if data.rewards is None else data.rewards[rows],
+        terminations=data.terminations[rows],
+        truncations=data.truncations[rows],
+        offsets=offsets,
+    )
+
+
+def _at_ends(offsets: np.ndarray, flags: Sequence[bool]) -> np.ndarray:
+    """A column with the flag of each episode at its last step, and false before."""
+    column = np.zeros(int(offsets[-1]), dtype=bool)
+    column[offsets[1:] - 1] = flags
+    return column
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Concatenate `arange(start, start + length)` for each pair, without a Python loop."""
+    before = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
