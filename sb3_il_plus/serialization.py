@@ -15,7 +15,6 @@ import io
 import json
 import math
 import os
-import pickle
 import tempfile
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
@@ -183,7 +182,7 @@ def read_archive(path: str | Path | IO[bytes], device: th.device | str = "cpu") 
         with zipfile.ZipFile(_find(path)) as archive:
             content = _read_data(archive, path)
             tensors = {
-                name: _read_tensors(archive, name, device) for name in content.pop("tensors")
+                name: read_tensors(archive, name, device) for name in content.pop("tensors")
             }
     except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
         raise FileError(f"{path} is not a complete model file: {error}") from error
@@ -213,11 +212,16 @@ def _read_data(archive: zipfile.ZipFile, path: Any) -> dict[str, Any]:
     return content
 
 
-def _read_tensors(archive: zipfile.ZipFile, name: str, device: th.device | str) -> Any:
+def read_tensors(archive: zipfile.ZipFile, name: str, device: th.device | str) -> Any:
+    """Read the tensors in the entry `name`.pth.
+
+    :raises FileError: it holds something other than tensors, or is damaged
+    :raises KeyError: there is no such entry
+    """
     buffer = io.BytesIO(archive.read(f"{name}.pth"))
     try:
         return th.load(buffer, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, AttributeError) as error:
+    except Exception as error:  # torch raises all kinds on damaged files
         raise FileError(f"entry {name}.pth holds something other than tensors: {error}") from error
 
 

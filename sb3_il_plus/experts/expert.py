@@ -69,6 +69,17 @@ class ObservationStatistics:
             return normalized
         return self._normalize(observation, self.mean, self.var)  # type: ignore[arg-type]
 
+    def fits(self, space: spaces.Space) -> bool:
+        """Whether these are statistics of observations of `space`."""
+        if isinstance(self.mean, Mapping) and isinstance(self.var, Mapping):
+            return isinstance(space, spaces.Dict) and all(
+                key in space.spaces
+                and key in self.var
+                and mean.shape == self.var[key].shape == space[key].shape
+                for key, mean in self.mean.items()
+            )
+        return np.asarray(self.mean).shape == np.asarray(self.var).shape == space.shape
+
     def _normalize(self, value: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
         scaled = (value - mean) / np.sqrt(var + self.epsilon)
         return np.clip(scaled, -self.clip_obs, self.clip_obs).astype(np.float32)
@@ -149,7 +160,7 @@ class Expert:
 
         :raises FileError: the expert is a function, or its policy has a class of one's own
         """
-        from sb3_il_plus.experts.loading import save_expert
+        from sb3_il_plus.experts.archive import save_expert
 
         save_expert(self, path)
 
