@@ -33,6 +33,8 @@ def from_episodes(
 
     if not episodes:
         raise DataError("there are no episodes: demonstrations need at least one")
+    for number, episode in enumerate(episodes):
+        _check_episode(number, episode)
     offsets = np.cumsum([0, *(len(episode) for episode in episodes)])
     rewards = [episode.rewards for episode in episodes if episode.rewards is not None]
     try:
@@ -51,6 +53,20 @@ def from_episodes(
         action_space=action_space,
         metadata=metadata or {},
     ).validate()
+
+
+def _check_episode(number: int, episode: Episode) -> None:
+    """Lengths that are wrong in two episodes could add up to what is right for both."""
+    for name, column in col.named(episode.observations):
+        if len(column) != len(episode) + 1:
+            raise DataError(
+                f"{name} of episode {number} has {len(column)} rows; "
+                f"{len(episode)} actions need {len(episode) + 1}"
+            )
+    if episode.rewards is not None and len(episode.rewards) != len(episode):
+        raise DataError(
+            f"episode {number} has {len(episode.rewards)} rewards for {len(episode)} actions"
+        )
 
 
 def select_episodes(data: Demonstrations, chosen: np.ndarray) -> Demonstrations:

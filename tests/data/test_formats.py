@@ -1,0 +1,228 @@
+"""Demonstrations survive every format exactly, and paths of other kinds are refused."""
+
+import json
+import pickle
+
+import h5py
+import minari
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import given
+from strategies import assert_equal, demonstrations
+
+from sb3_il_plus.data import Demonstrations
+from sb3_il_plus.data.minari import load_minari, save_minari
+from sb3_il_plus.errors import DataError, FileError, MissingExtraError
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def demos():
+    return Demonstrations.from_arrays(
+        [np.random.default_rng(0).normal(size=(length + 1, 4)) for length in (3, 5)],
+        [np.arange(length) % 2 for length in (3, 5)],
+        [np.ones(length) for length in (3, 5)],
+        terminations=[True, False],
+        env="CartPole-v1",
+        metadata={"env_id": "CartPole-v1", "expert": "ppo", "seed": 3, "nested": {"a": [1, None]}},
+    )
+
+
+@pytest.mark.parametrize("name", ["data.npz", "folder"])
+@given(demos=demonstrations())
+def test_round_trip(demos, name, tmp_path_factory):
+    path = tmp_path_factory.mktemp("formats") / name
+    assert demos.save(path) == path
+    assert_equal(Demonstrations.load(path), demos)
+    assert_equal(Demonstrations.coerce(str(path)), demos)
+    assert [file.name for file in path.parent.iterdir()] == [name]
+
+
+def test_unknown_paths(demos, tmp_path):
+    with pytest.raises(FileError, match=r"there are no demonstrations at '.*nothing.npz'"):
+        Demonstrations.load(tmp_path / "nothing.npz")
+    with pytest.raises(FileError, match=r"cannot save demonstrations as '.pkl'.*an .npz file"):
+        demos.save(tmp_path / "demos.pkl")
+    (tmp_path / "demos.pkl").write_bytes(pickle.dumps(demos.actions))
+    with pytest.raises(FileError, match=r"holds no demonstrations \(a pickle"):
+        Demonstrations.load(tmp_path / "demos.pkl")
+    with pytest.raises(FileError, match=r"holds no demonstrations; known are an .npz file"):
+        Demonstrations.load(tmp_path)
+
+
+def test_metadata_becomes_json(demos, tmp_path):
+    metadata = {"tuple": (1, 2), "array": np.arange(2), "float": np.float32(0.5)}
+    path = Demonstrations.from_columns(
+        demos.columns(), demos.observation_space, demos.action_space, metadata
+    ).save(tmp_path / "data.npz")
+    read = dict(Demonstrations.load(path).metadata)
+    assert read == {"tuple": [1, 2], "array": [0, 1], "float": 0.5}
+
+
+@pytest.mark.parametrize("name", ["data.npz", "folder"])
+def test_a_failed_save_leaves_what_was_there(demos, tmp_path, name):
+    path = demos.save(tmp_path / name)
+    bad = Demonstrations.from_columns(
+        demos.columns(), demos.observation_space, demos.action_space, {"expert": print}
+    )
+    with pytest.raises(DataError, match=r"metadata\['expert'\] is a builtin_function"):
+        bad.save(path)
+    assert_equal(Demonstrations.load(path), demos)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["data.npz", "folder"])
+def test_unwritable_places(demos, tmp_path, name):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FileError, match=r"cannot make the folder '.*file'"):
+        demos.save(tmp_path / "file" / name)
+
+
+class TestMinari:
+    def test_ids_go_to_the_store_and_minari_reads_them(self, demos, store):
+        assert save_minari(demos, "CartPole/expert-v0") == store / "CartPole" / "expert-v0"
+        dataset = minari.load_dataset("CartPole/expert-v0")
+        assert list(minari.list_local_datasets()) == ["CartPole/expert-v0"]
+        assert (dataset.total_episodes, dataset.total_steps) == (2, 8)
+        assert dataset.recover_environment().spec.id == "CartPole-v1"
+        assert dataset.storage.metadata["algorithm_name"] == "ppo"
+        episode = dataset[0]
+        assert episode.observations.shape == (4, 4)
+        assert episode.terminations.tolist() == [False, False, True]
+        assert_equal(load_minari("CartPole/expert-v0"), demos)
+        assert_equal(Demonstrations.load("CartPole/expert-v0"), demos)
+
+    def test_ids_are_not_replaced_but_folders_are(self, demos, tmp_path):
+        save_minari(demos, "expert-v0")
+        with pytest.raises(FileError, match="expert-v0' exists and is not replaced"):
+            save_minari(demos, "expert-v0")
+        save_minari(demos, tmp_path / "folder")
+        save_minari(demos[1], tmp_path / "folder")
+        assert_equal(load_minari(tmp_path / "folder"), demos[1])
+        (tmp_path / "thesis").mkdir()
+        (tmp_path / "thesis" / "chapter.tex").touch()
+        with pytest.raises(FileError, match="thesis' exists and is not replaced"):
+            save_minari(demos, tmp_path / "thesis")
+        assert (tmp_path / "thesis" / "chapter.tex").exists()
+
+    def test_bad_ids(self, demos):
+        for name in ("expert", "a b-v0", "expert-v"):
+            with pytest.raises(FileError, match="is no id of a Minari data set; ids look like"):
+                save_minari(demos, name)
+        with pytest.raises(FileError, match=r"no Minari data set 'none-v0'.*minari download none"):
+            load_minari("none-v0")
+
+    def test_unknown_rewards_are_nan_for_others(self, demos):
+        columns = demos.columns()
+        del columns["rewards"]
+        unrewarded = Demonstrations.from_columns(
+            columns, demos.observation_space, demos.action_space
+        )
+        save_minari(unrewarded, "unrewarded-v0")
+        assert np.isnan(minari.load_dataset("unrewarded-v0")[0].rewards).all()
+        assert load_minari("unrewarded-v0").rewards is None
+
+    def test_data_sets_that_minari_wrote(self, demos):
+        buffers = [
+            minari.data_collector.EpisodeBuffer(
+                observations=episode.observations,
+                actions=episode.actions,
+                rewards=episode.rewards,
+                terminations=np.arange(len(episode)) == len(episode) - 1,
+                truncations=np.zeros(len(episode), bool),
+            )
+            for episode in demos.episodes()
+        ]
+        with pytest.warns(UserWarning):
+            minari.create_dataset_from_buffers("theirs-v0", buffers, env="CartPole-v1")
+        read = load_minari("theirs-v0")
+        assert np.array_equal(read.observations, demos.observations)
+        assert read.terminations.sum() == 2
+        assert dict(read.metadata) == {"minari_id": "theirs-v0", "env_id": "CartPole-v1"}
+
+    def test_episodes_added_by_minari_are_read_too(self, demos):
+        save_minari(demos, "growing-v0")
+        dataset = minari.load_dataset("growing-v0")
+        dataset.update_dataset_from_buffer(
+            [
+                minari.data_collector.EpisodeBuffer(
+                    observations=np.zeros((2, 4)),
+                    actions=np.zeros(1, int),
+                    rewards=np.ones(1),
+                    terminations=np.ones(1, bool),
+                    truncations=np.zeros(1, bool),
+                )
+            ]
+        )
+        assert load_minari("growing-v0").n_episodes == 3
+
+    def test_a_changed_value_is_noticed(self, demos, tmp_path):
+        folder = save_minari(demos, tmp_path / "folder")
+        with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+            file["episode_1/actions"][2] = 1 - file["episode_1/actions"][2]
+        with pytest.raises(FileError, match="not those that were saved; the files are damaged"):
+            load_minari(folder)
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"observation_space": None}, FileError, "does not hold the spaces"),
+            ({"observation_space": "{}"}, FileError, "is not a complete Minari data set"),
+            ({"total_episodes": 9}, FileError, "is not a complete Minari data set"),
+            ({"data_format": "pickle"}, FileError, "is not a complete Minari data set"),
+            ({"sb3_il_plus": {}}, FileError, "is not a complete Minari data set"),
+        ],
+    )
+    def test_damaged_metadata(self, demos, tmp_path, change, error, message):
+        folder = save_minari(demos, tmp_path / "folder")
+        metadata = folder / "data" / "metadata.json"
+        metadata.write_text(json.dumps({**json.loads(metadata.read_text()), **change}))
+        with pytest.raises(error, match=message):
+            load_minari(folder)
+
+    def test_damaged_columns(self, demos, tmp_path):
+        folder = save_minari(demos, tmp_path / "folder")
+        hdf5 = folder / "data" / "main_data.hdf5"
+        with h5py.File(hdf5, "a") as file:
+            file["episode_0/terminations"][0] = True
+        with pytest.raises(DataError, match="terminations: episode 0, step 0 is true"):
+            load_minari(folder)
+        with h5py.File(hdf5, "a") as file:
+            file["episode_0/terminations"][0] = False
+            file["episode_0/rewards"].resize((2,))
+        with pytest.raises(DataError, match="episode 0 has 2 rewards for 3 actions"):
+            load_minari(folder)
+        with h5py.File(hdf5, "a") as file:
+            del file["episode_0/rewards"]
+        with pytest.raises(FileError, match="is not a complete Minari data set"):
+            load_minari(folder)
+        hdf5.write_bytes(hdf5.read_bytes()[:1000])
+        with pytest.raises(FileError, match="is not a complete Minari data set"):
+            load_minari(folder)
+
+    def test_keys_that_hdf5_cannot_hold(self, demos, tmp_path):
+        space = spaces.Dict({"a/b": demos.observation_space})
+        columns = demos.columns()
+        columns["observations['a/b']"] = columns.pop("observations")
+        slashed = Demonstrations.from_columns(columns, space, demos.action_space)
+        with pytest.raises(FileError, match="cannot store an observation called 'a/b'"):
+            slashed.save(tmp_path / "folder")
+        assert_equal(Demonstrations.load(slashed.save(tmp_path / "data.npz")), slashed)
+
+    def test_without_minari(self, demos, tmp_path, monkeypatch):
+        monkeypatch.setitem(__import__("sys").modules, "minari.dataset.minari_storage", None)
+        with pytest.raises(MissingExtraError, match=r"pip install 'sb3_il_plus\[minari\]'"):
+            demos.save(tmp_path / "folder")
+
+    def test_images_keep_every_byte(self, demos, tmp_path):
+        frames = np.random.default_rng(0).integers(0, 256, (10, 40, 40, 3), dtype=np.uint8)
+        columns = {**demos.columns(), "observations": frames}
+        space = spaces.Box(0, 255, (40, 40, 3), np.uint8)
+        images = Demonstrations.from_columns(columns, space, demos.action_space)
+        assert_equal(Demonstrations.load(images.save(tmp_path / "folder")), images)
