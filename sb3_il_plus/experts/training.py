@@ -1,0 +1,244 @@
+"""`train_expert`: a good demonstrator for an environment, trained once and then taken from a cache.
+
+The cache is a folder of `Expert.save` files: `cache_dir=`, or `experts` in the folder that the
+environment variable SB3_IL_PLUS_CACHE names, or in the user's cache folder (on Linux
+`~/.cache/sb3_il_plus/experts`). A file's name holds a hash of all that decides its content, so it
+never needs to be invalidated and may be deleted at any time. A lock per file lets two processes
+that want the same expert train it once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import platformdirs
+import stable_baselines3
+from filelock import FileLock
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_il_plus.environments import make_env, make_vec, policy_alias
+from sb3_il_plus.errors import FileError, InapplicableError, UserError
+from sb3_il_plus.evaluation import evaluate, evaluate_random, global_seed
+from sb3_il_plus.experts.expert import Expert, ObservationStatistics
+from sb3_il_plus.experts.loading import load_expert
+from sb3_il_plus.experts.zoo import Hyperparameters, tuned_hyperparameters
+from sb3_il_plus.randomness import child_seed
+from sb3_il_plus.registry import registry
+from sb3_il_plus.serialization import encode
+
+CACHE_VARIABLE = "SB3_IL_PLUS_CACHE"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What decides how an expert turns out."""
+
+    env_id: str
+    algorithm: str
+    hyperparameters: Hyperparameters
+    seed: int
+
+    def file_name(self) -> str:
+        """A name that only the same training has."""
+        content = {
+            "env_id": self.env_id,
+            "algorithm": self.algorithm,
+            "settings": encode(self.hyperparameters.settings),
+            "seed": self.seed,
+            "stable_baselines3": stable_baselines3.__version__,
+        }
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return f"{self.algorithm}-{self.env_id.replace('/', '-')}-{digest[:16]}.zip"
+
+
+def train_expert(
+    env_id: str,
+    algorithm: str = "ppo",
+    *,
+    total_timesteps: int | None = None,
+    seed: int = 0,
+    hyperparameters: Mapping[str, Any] | None = None,
+    cache_dir: str | Path | None = None,
+    retrain: bool = False,
+    n_eval_episodes: int = 20,
+    progress_bar: bool = False,
+    verbose: int = 0,
+) -> Expert:
+    """Train an expert with RL Zoo's tuned hyperparameters, or take it from the cache.
+
+    :param env_id: id of the environment
+    :param algorithm: a reinforcement-learning algorithm of the registry
+    :param total_timesteps: environment steps; by default as many as RL Zoo
+    :param seed: of the training and of the evaluation
+    :param hyperparameters: changes to the tuned ones, in RL Zoo's form: arguments of the algorithm,
+        `policy`, `n_envs`, `normalize`; None takes one out
+    :param cache_dir: folder to keep experts in (see the top of this file)
+    :param retrain: train even where the cache has it
+    :param n_eval_episodes: episodes to measure its return with
+    :param progress_bar: show one while training
+    :param verbose: SB3's verbosity
+    :return: an expert whose `metadata` says how it was made and what it reaches (`mean_return`,
+        `std_return`, `random_return`)
+    :raises UnknownNameError: no such environment or algorithm
+    :raises InapplicableError: the algorithm does not fit the environment
+    :raises MissingExtraError: `rl_zoo3` is not installed
+    :raises FileError: the cache folder cannot be written
+    :raises UserError: the trained agent is no better than random actions
+    """
+    threshold = _check_applicable(env_id, algorithm)
+    tuned = tuned_hyperparameters(algorithm, env_id).updated(hyperparameters or {})
+    if total_timesteps is not None:
+        tuned = tuned.updated({"n_timesteps": total_timesteps})
+    task = _Task(env_id, algorithm, tuned, seed)
+    path = cache_folder(cache_dir) / task.file_name()
+    with _locked(path):
+        expert = None if retrain else _from_cache(path)
+        if expert is None:
+            expert = _train(task, n_eval_episodes, progress_bar, verbose)
+            expert.metadata["reward_threshold"] = threshold
+            _check_return(expert)
+            expert.save(path)
+    _warn_if_weak(expert)
+    return expert
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """The folder that trained experts are kept in."""
+    if cache_dir is not None:
+        return Path(cache_dir)
+    root = os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("sb3_il_plus")
+    return Path(root) / "experts"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes from making the file `path` meanwhile."""
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise FileError(
+            f"cannot write to the cache folder {str(path.parent)!r} ({error}); choose another with "
+            f"cache_dir=, or with the environment variable {CACHE_VARIABLE}"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_applicable(env_id: str, algorithm: str) -> float | None:
+    """Refuse what cannot work before anything is trained; return the environment's threshold."""
+    spec = registry.get(algorithm)
+    if spec.consumes - {"environment", "rewards"}:
+        known = registry.list_algorithms(consumes={"environment", "rewards"})
+        raise InapplicableError(
+            f"an expert is trained by reinforcement learning alone, and {algorithm!r} also needs "
+            f"{' and '.join(sorted(spec.consumes - {'environment', 'rewards'}))}; choose from "
+            f"{', '.join(other.name for other in known)}"
+        )
+    env = make_env(env_id)
+    env.close()
+    if reason := spec.refusal(env.observation_space, env.action_space):
+        raise InapplicableError(f"no expert for {env_id}: {reason}")
+    return gym.spec(env_id).reward_threshold
+
+
+def _from_cache(path: Path) -> Expert | None:
+    if not path.is_file():
+        return None
+    try:
+        return load_expert(path)
+    except FileError as error:
+        warnings.warn(f"the cached expert is damaged and is trained again: {error}", stacklevel=3)
+        return None
+
+
+def _train(task: _Task, n_eval_episodes: int, progress_bar: bool, verbose: int) -> Expert:
+    tuned = task.hyperparameters
+    seed = child_seed(task.seed, "expert")
+    venv: Any = make_vec(task.env_id, tuned.n_envs)
+    observation_space, action_space = venv.observation_space, venv.action_space
+    normalize = tuned.normalize_arguments()
+    if normalize is not None:
+        venv = VecNormalize(venv, **normalize)
+    policy = tuned.policy or policy_alias(observation_space)
+    arguments = tuned.algorithm_arguments(action_space)
+    started = time.perf_counter()
+    with global_seed(task.seed), closing(venv):
+        try:
+            algorithm = registry.get(task.algorithm).load()
+            model = algorithm(policy, venv, seed=seed, verbose=verbose, **arguments)
+        except TypeError as error:
+            raise UserError(f"{task.algorithm} refuses its hyperparameters: {error}") from error
+        model.learn(tuned.total_timesteps, progress_bar=progress_bar)
+    expert = Expert(
+        model.policy,
+        observation_space,
+        action_space,
+        name=f"{task.algorithm} on {task.env_id}",
+        statistics=ObservationStatistics.from_vec_normalize(model.get_vec_normalize_env()),
+        metadata={
+            "env_id": task.env_id,
+            "algorithm": task.algorithm,
+            "total_timesteps": int(model.num_timesteps),
+            "seed": task.seed,
+            "hyperparameters": encode(tuned.settings),
+            "hyperparameters_source": tuned.source,
+            "stable_baselines3": stable_baselines3.__version__,
+            "training_seconds": round(time.perf_counter() - started, 3),
+        },
+    )
+    _measure(expert, task, n_eval_episodes)
+    return expert
+
+
+def _measure(expert: Expert, task: _Task, n_episodes: int) -> None:
+    """Note what the expert reaches, and random actions beside it."""
+    own = evaluate(expert, task.env_id, n_episodes, seed=task.seed)
+    random = evaluate_random(task.env_id, n_episodes, task.seed)
+    expert.metadata |= {
+        "n_eval_episodes": n_episodes,
+        "mean_return": own.mean_return,
+        "std_return": own.std_return,
+        "random_return": random.mean_return,
+        "random_std_return": random.std_return,
+    }
+
+
+def _check_return(expert: Expert) -> None:
+    """Refuse an agent whose return cannot be told from that of random actions."""
+    facts = expert.metadata
+    error = np.hypot(facts["std_return"], facts["random_std_return"]) / np.sqrt(
+        facts["n_eval_episodes"]
+    )
+    if facts["mean_return"] - facts["random_return"] <= error:
+        raise UserError(
+            f"{facts['algorithm']} reached a return of {facts['mean_return']:.1f} in "
+            f"{facts['env_id']} after {facts['total_timesteps']} steps, no better than random "
+            f"actions ({facts['random_return']:.1f} +/- {error:.1f}): train it for longer "
+            "(total_timesteps=), with another algorithm=, or with other hyperparameters="
+        )
+
+
+def _warn_if_weak(expert: Expert) -> None:
+    facts = expert.metadata
+    threshold = facts["reward_threshold"]
+    if threshold is not None and facts["mean_return"] < threshold:
+        warnings.warn(
+            f"the expert reaches a return of {facts['mean_return']:.1f} in {facts['env_id']}, "
+            f"below the {threshold:.1f} at which the environment counts as solved",
+            stacklevel=3,
+        )
