@@ -27,7 +27,7 @@ from sb3_il_plus.errors import DataError
 from sb3_il_plus.randomness import child_generator
 
 if TYPE_CHECKING:
-    from imitation.data.types import TrajectoryWithRew
+    from imitation.data.types import Trajectory, Transitions
 
 
 _FLAT = ("actions", "rewards", "terminations", "truncations", "offsets")
@@ -291,49 +291,60 @@ class Demonstrations:
         return from_arrays(observations, actions, *args, **kwargs)
 
     @classmethod
-    def coerce(cls, source: Any) -> Demonstrations:
+    def coerce(cls, source: Any, *, env: Any = None) -> Demonstrations:
         """Return demonstrations from whatever users hand over.
 
         :param source: a `Demonstrations`, a path (see `load`), or `imitation`'s trajectories or
             transitions
+        :param env: id or object that has the spaces, which `imitation`'s types lack
         """
         if isinstance(source, Demonstrations):
             return source
         if isinstance(source, (str, Path)):
             return cls.load(source)
-        return cls.from_imitation(source)
+        return cls.from_imitation(source, env=env)
 
     @classmethod
     def from_imitation(cls, source: Any, **kwargs: Any) -> Demonstrations:
-        """Convert `imitation`'s `Trajectory` sequence or `Transitions`: see `data.imitation`."""
+        """Convert `imitation`'s trajectories or transitions: see `data.imitation`."""
         from sb3_il_plus.data.imitation import from_imitation
 
         return from_imitation(source, **kwargs)
 
-    def to_trajectories(self) -> list[TrajectoryWithRew]:
+    def to_trajectories(self) -> list[Trajectory]:
         """Convert to `imitation`'s trajectories: see `data.imitation`."""
         from sb3_il_plus.data.imitation import to_trajectories
 
         return to_trajectories(self)
 
-    def save(self, path: str | Path) -> Path:
-        """Write to `path`: `.npz` for one file, anything else for a Minari data set folder.
+    def to_transitions(self) -> Transitions:
+        """Convert to `imitation`'s transitions: see `data.imitation`."""
+        from sb3_il_plus.data.imitation import to_transitions
 
-        The file appears complete or not at all. Returns the path written.
+        return to_transitions(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write `path`: a file if it ends in `.npz`, a Minari data set folder without a suffix.
+
+        It appears complete or not at all. Returns the path written.
+
+        :raises FileError: the suffix is another one, or the path cannot be written
         """
         from sb3_il_plus.data.formats import save
 
-        return save(self, Path(path))
+        return save(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Demonstrations:
-        """Read what `save` wrote, without executing anything in it.
+        """Read what `save` wrote, or a data set of Minari's store by its id.
 
-        :raises FileError: the file is missing, damaged or of an unknown kind
+        Nothing in the file is executed.
+
+        :raises FileError: it is missing, damaged or of an unknown kind
         """
         from sb3_il_plus.data.formats import load
 
-        return load(Path(path))
+        return load(path)
 
 
 def _read_only(column: np.ndarray) -> np.ndarray:
