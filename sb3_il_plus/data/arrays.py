@@ -57,8 +57,8 @@ def from_arrays(
     :raises DataError: something does not fit; the message names the episode, step and column
     """
     observation_space, action_space = resolve_spaces(env, observation_space, action_space)
-    flatten = _join_episodes if _is_per_episode(actions, action_space) else _flatten
-    flat = flatten(
+    per_episode = _is_per_episode(observations, actions, observation_space, action_space)
+    flat = (_join_episodes if per_episode else _flatten)(
         {
             "observations": observations,
             "actions": actions,
@@ -306,9 +306,31 @@ def _check_chain(observations: Columns, next_observations: Columns, offsets: np.
             )
 
 
-def _is_per_episode(actions: Any, action_space: spaces.Space) -> bool:
-    """Whether `actions` holds one array per episode rather than one action per step."""
-    try:
-        return len(actions) > 0 and np.ndim(actions[0]) == len(action_space.shape or ()) + 1
-    except ValueError:  # a ragged first entry
+def _is_per_episode(
+    observations: Any,
+    actions: Any,
+    observation_space: spaces.Space | None,
+    action_space: spaces.Space,
+) -> bool:
+    """Whether the columns hold one array per episode rather than one row per step."""
+    if np.isscalar(actions) or len(actions) == 0:
+        return False
+    if _ndim(actions[0]) <= len(action_space.shape or ()):
+        return False
+    if any(len(entry) > 1 for entry in actions):
         return True
+    # Episodes of one step, or rows with a superfluous axis: the observations decide.
+    if observation_space is None or isinstance(observations, Mapping):
+        return False
+    first, space = observations[0], observation_space
+    if isinstance(space, spaces.Dict) and isinstance(first, Mapping):
+        key = next(iter(space.spaces))
+        first, space = first.get(key), space.spaces[key]
+    return _ndim(first) == len(space.shape or ()) + 1
+
+
+def _ndim(value: Any) -> int:
+    try:
+        return np.ndim(value)
+    except ValueError:  # ragged
+        return 2

@@ -81,14 +81,7 @@ class Demonstrations:
     """JSON-like facts: environment id, expert, seed, library versions."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "observations",
-            "actions",
-            "rewards",
-            "terminations",
-            "truncations",
-            "offsets",
-        ):
+        for name in ("observations", *_FLAT):
             column = getattr(self, name)
             if column is not None:
                 object.__setattr__(self, name, col.map_columns(_read_only, column))
