@@ -125,5 +125,5 @@ def _entries(space: spaces.Space) -> list[tuple[str | None, spaces.Space]]:
 
 
 def _module_name(key: str | None) -> str:
-    # torch refuses dots in module names.
-    return "all" if key is None else "key_" + key.replace(".", "_dot_")
+    # The prefix keeps keys such as "values" apart from ModuleDict's own methods.
+    return "all" if key is None else f"key_{key}"
