@@ -83,13 +83,13 @@ def evaluate(
     """
     if n_episodes < 1:
         raise UserError(f"n_episodes={n_episodes} must be at least 1")
-    with _opened(env, n_envs) as venv:
+    with opened(env, n_envs) as venv:
         actor, venv = _matched(model, venv)
         if not (is_vecenv_wrapped(venv, VecMonitor) or venv.env_is_wrapped(Monitor)[0]):
             venv = VecMonitor(venv)
         if seed is not None:
             venv.seed(child_seed(seed, "evaluation"))
-        with _frozen(venv), global_seed(seed):
+        with frozen(venv), global_seed(seed):
             returns, lengths = evaluate_policy(
                 actor, venv, n_episodes, deterministic, return_episode_rewards=True
             )
@@ -100,7 +100,7 @@ def evaluate_random(
     env: str | gym.Env | VecEnv, n_episodes: int = 10, seed: int | None = None, *, n_envs: int = 1
 ) -> Evaluation:
     """Evaluate the policy that samples the action space uniformly; see `evaluate`."""
-    with _opened(env, n_envs) as venv:
+    with opened(env, n_envs) as venv:
         action_space = deepcopy(venv.action_space)
         action_space.seed(None if seed is None else child_seed(seed, "random policy"))
         policy = as_expert(
@@ -130,8 +130,11 @@ def global_seed(seed: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(env: str | gym.Env | VecEnv, n_envs: int) -> Iterator[VecEnv]:
-    """Give a `VecEnv`; one that was built here is closed again."""
+def opened(env: str | gym.Env | VecEnv, n_envs: int) -> Iterator[VecEnv]:
+    """Give a `VecEnv`; one that was built here is closed again.
+
+    :param n_envs: copies to build, where `env` is an id
+    """
     if isinstance(env, VecEnv):
         yield env
     elif isinstance(env, str):
@@ -166,7 +169,7 @@ def _matched(model: Any, venv: VecEnv) -> tuple[Any, VecEnv]:
 
 
 @contextmanager
-def _frozen(venv: VecEnv) -> Iterator[None]:
+def frozen(venv: VecEnv) -> Iterator[None]:
     """Keep a `VecNormalize` from learning from the evaluation, and from scaling its rewards."""
     normalized: VecNormalize | None = unwrap_vec_normalize(venv)
     if normalized is None:

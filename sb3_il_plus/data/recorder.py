@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.errors import DataError
 
 
 @dataclass
@@ -65,20 +66,25 @@ class EpisodeRecorder:
         dones: np.ndarray,
         infos: Sequence[Mapping[str, Any]],
         next_observations: col.Columns,
+        recording: np.ndarray | None = None,
     ) -> None:
         """Record one step of every copy, as `VecEnv.step` returned it.
 
         :param next_observations: shape (n_envs, *observation shape); where a copy is done, its last
             observation is taken from `infos[i]["terminal_observation"]`
+        :param recording: shape (n_envs,), the copies to record; None for all
+        :raises DataError: the environment does not hand out its last observations
         """
         for i, following in enumerate(_rows(next_observations)):
+            if recording is not None and not recording[i]:
+                continue
             episode = self._running[i]
             episode.actions.append(np.array(actions[i]))
             episode.rewards.append(float(rewards[i]))
             if not dones[i]:
                 episode.observations.append(following)
                 continue
-            episode.observations.append(infos[i]["terminal_observation"])
+            episode.observations.append(_last_observation(infos[i], following))
             episode.truncated = bool(infos[i].get("TimeLimit.truncated", False))
             episode.terminated = not episode.truncated
             self._finished.append(episode)
@@ -114,6 +120,18 @@ class EpisodeRecorder:
             action_space=self._action_space,
             metadata=metadata or {},
         )
+
+
+def _last_observation(info: Mapping[str, Any], like: Any) -> Any:
+    """The last observation of an episode, in the dtype that the others have."""
+    if "terminal_observation" not in info:
+        raise DataError(
+            "an episode ended without info['terminal_observation'], so its last observation is "
+            "lost; SB3's DummyVecEnv and SubprocVecEnv provide it"
+        )
+    return col.map_columns(
+        lambda row, last: np.asarray(last, dtype=row.dtype), like, info["terminal_observation"]
+    )
 
 
 def _rows(observations: col.Columns) -> list[Any]:
