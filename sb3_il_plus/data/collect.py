@@ -1,0 +1,226 @@
+"""Let an expert act in vectorised environments and record what it does.
+
+What is recorded is always raw: observations and rewards as they are below any `VecNormalize`, whose
+statistics are left as they were. Episodes are spread evenly over the copies of the environment
+beforehand, as in SB3's `evaluate_policy`; taking the first ones that end would prefer short ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_normalize
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.metadata import library_versions
+from sb3_il_plus.data.recorder import EpisodeRecorder
+from sb3_il_plus.errors import UserError
+from sb3_il_plus.evaluation import frozen, global_seed, opened
+from sb3_il_plus.experts.expert import Expert, as_expert
+from sb3_il_plus.randomness import child_seed, fresh_seed
+
+
+def collect(
+    expert: Any,
+    env: str | gym.Env | VecEnv,
+    n_episodes: int | None = None,
+    n_timesteps: int | None = None,
+    *,
+    deterministic: bool = True,
+    seed: int | None = None,
+    n_envs: int = 1,
+    progress_bar: bool = False,
+) -> Demonstrations:
+    """Record demonstrations of an expert.
+
+    :param expert: an `Expert`, anything with SB3's `predict`, or a function of one raw observation.
+        An `Expert` and a function are given raw observations; anything else is given what `env`
+        yields where that has a `VecNormalize`, and otherwise raw observations through its own one
+    :param env: id (closed again at the end), `Env` or `VecEnv` (reset, and left where it stopped)
+    :param n_episodes: whole episodes to record, `n_episodes // n_envs` or one more in each copy;
+        in the order first episode of each copy, second episode of each copy, and so on
+    :param n_timesteps: steps to record instead, exactly; an episode that is cut because they are
+        reached neither terminated nor was truncated, and stands at the end
+    :param deterministic: the most likely actions instead of sampled ones
+    :param seed: of the environments and of sampled actions; the same seed gives the same data, and
+        one that was drawn is kept in the metadata
+    :param n_envs: copies to run, where `env` is an id
+    :param progress_bar: show one
+    :return: demonstrations with rewards; the metadata names environment, expert and seed
+    :raises DataError: the expert returned no action of the action space
+    :raises InapplicableError: the expert was made for other spaces
+    :raises UserError: not exactly one of `n_episodes` and `n_timesteps` is given
+    """
+    amount = _amount(n_episodes, n_timesteps)
+    if n_envs != 1 and not isinstance(env, str):
+        raise UserError(
+            f"n_envs={n_envs} needs an environment id to make copies of; "
+            "a VecEnv brings its own number"
+        )
+    seed = fresh_seed() if seed is None else seed
+    with opened(env, n_envs) as venv, frozen(venv), _tapped(venv) as (venv, tap), global_seed(seed):
+        actor = _actor(expert, venv, tap)
+        quota = _Quota(amount, venv.num_envs, of_episodes=n_timesteps is None)
+        venv.seed(child_seed(seed, "demonstrations"))
+        with _progress(progress_bar, amount, quota.unit) as advance:
+            recorder = _record(actor, venv, tap, quota, deterministic, advance)
+        metadata = {
+            "env_id": env if isinstance(env, str) else _env_id(venv),
+            "expert": actor.name,
+            "seed": seed,
+            "deterministic": deterministic,
+            "versions": library_versions(),
+        }
+    recorded = recorder.demonstrations(keep_unfinished=not quota.of_episodes, metadata=metadata)
+    assert recorded is not None
+    return recorded[quota.in_turn(recorded.n_episodes)].validate()
+
+
+def _record(
+    actor: Expert,
+    venv: VecEnv,
+    tap: _Tap,
+    quota: _Quota,
+    deterministic: bool,
+    advance: Callable[[int], None],
+) -> EpisodeRecorder:
+    recorder = EpisodeRecorder(tap.observation_space, tap.action_space)
+    state, starts = None, np.ones(venv.num_envs, dtype=bool)
+    observations = venv.reset()
+    recorder.reset(tap.raw_observations)
+    while quota.open.any():
+        actions, state = actor.predict(
+            tap.raw_observations if actor.raw_observations else observations,
+            state=state,
+            episode_start=starts,
+            deterministic=deterministic,
+        )
+        actions = _clipped(actions, tap.action_space)
+        observations, _, starts, _ = venv.step(actions)
+        recorder.add(actions, *tap.raw_step, recording=quota.open)
+        advance(quota.count(starts))
+    return recorder
+
+
+def _amount(n_episodes: int | None, n_timesteps: int | None) -> int:
+    given = {"n_episodes": n_episodes, "n_timesteps": n_timesteps}
+    amounts = {name: amount for name, amount in given.items() if amount is not None}
+    if len(amounts) != 1:
+        raise UserError("give either n_episodes=... or n_timesteps=...")
+    ((name, amount),) = amounts.items()
+    if amount < 1:
+        raise UserError(f"{name}={amount} must be at least 1")
+    return amount
+
+
+class _Tap(VecEnvWrapper):
+    """Keeps what passes by: the last step as the wrapped environment returned it."""
+
+    raw_observations: Any
+    raw_step: tuple[np.ndarray, np.ndarray, list[dict[str, Any]], Any]
+    """Rewards, dones, infos and observations."""
+
+    def reset(self) -> VecEnvObs:
+        self.raw_observations = self.venv.reset()
+        return self.raw_observations
+
+    def step_wait(self) -> VecEnvStepReturn:
+        observations, rewards, dones, infos = self.venv.step_wait()
+        # VecNormalize is about to replace the last observations in the infos by normalised ones.
+        self.raw_step = rewards, dones, [dict(info) for info in infos], observations
+        self.raw_observations = observations
+        return observations, rewards, dones, infos
+
+
+@contextmanager
+def _tapped(venv: VecEnv) -> Iterator[tuple[VecEnv, _Tap]]:
+    """Put a tap below the `VecNormalize` of an environment, or around it where it has none."""
+    normalizer = unwrap_vec_normalize(venv)
+    if normalizer is None:
+        tap = _Tap(venv)
+        yield tap, tap
+        return
+    inner = normalizer.venv
+    normalizer.venv = _Tap(inner)
+    try:
+        yield venv, normalizer.venv
+    finally:
+        normalizer.venv = inner
+
+
+class _Quota:
+    """How many episodes, or steps, each copy of the environment has yet to give."""
+
+    def __init__(self, amount: int, n_envs: int, of_episodes: bool) -> None:
+        self.of_episodes = of_episodes
+        self._left = (amount + np.arange(n_envs)) // n_envs
+        self._n_finished = [0] * n_envs
+        self._finished: list[tuple[int, int]] = []
+        """Of each finished episode: its number within its copy, and the copy."""
+
+    @property
+    def unit(self) -> str:
+        return "episodes" if self.of_episodes else "steps"
+
+    @property
+    def open(self) -> np.ndarray:
+        """Shape (n_envs,): the copies that are still recorded."""
+        return self._left > 0
+
+    def count(self, dones: np.ndarray) -> int:
+        """Note one step of every copy, and return how many units it gave."""
+        finished = self.open & dones
+        for copy in np.flatnonzero(finished).tolist():
+            self._finished.append((self._n_finished[copy], copy))
+            self._n_finished[copy] += 1
+        given = finished if self.of_episodes else self.open
+        self._left = self._left - given
+        return int(given.sum())
+
+    def in_turn(self, n_episodes: int) -> list[int]:
+        """Order the episodes by their number within their copy; fragments stay at the end.
+
+        In the order in which they end, the first ones would be the short ones.
+        """
+        whole = sorted(range(len(self._finished)), key=self._finished.__getitem__)
+        return [*whole, *range(len(whole), n_episodes)]
+
+
+def _actor(expert: Any, venv: VecEnv, tap: _Tap) -> Expert:
+    normalizer = unwrap_vec_normalize(venv)
+    normalized = normalizer is not None and normalizer.norm_obs
+    if isinstance(expert, Expert) or not normalized or not hasattr(expert, "predict"):
+        return as_expert(expert, tap.observation_space, tap.action_space)
+    actor = Expert(expert, venv.observation_space, venv.action_space, name=type(expert).__name__)
+    actor.raw_observations = False
+    return actor
+
+
+def _clipped(actions: np.ndarray, space: spaces.Space) -> np.ndarray:
+    """Continuous actions within the bounds, which rounding may exceed."""
+    if isinstance(space, spaces.Box):
+        return np.clip(actions, space.low, space.high)
+    return actions
+
+
+def _env_id(venv: VecEnv) -> str | None:
+    try:
+        spec = venv.get_attr("spec")[0]
+    except (AttributeError, NotImplementedError):  # a VecEnv that is no stack of gymnasium's
+        return None
+    return None if spec is None else str(spec.id)
+
+
+@contextmanager
+def _progress(shown: bool, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    from rich.progress import MofNCompleteColumn, Progress
+
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), disable=not shown) as bar:
+        task = bar.add_task(f"Collecting {unit}", total=total)
+        yield lambda amount: bar.advance(task, amount)
