@@ -219,8 +219,11 @@ def _env_id(venv: VecEnv) -> str | None:
 
 @contextmanager
 def _progress(shown: bool, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    if not shown:
+        yield lambda amount: None
+        return
     from rich.progress import MofNCompleteColumn, Progress
 
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), disable=not shown) as bar:
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn()) as bar:
         task = bar.add_task(f"Collecting {unit}", total=total)
         yield lambda amount: bar.advance(task, amount)

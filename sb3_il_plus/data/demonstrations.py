@@ -88,6 +88,11 @@ class Demonstrations:
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
         check_structure(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The read-only view of the metadata cannot be sent to another process as it is.
+        facts = self.observation_space, self.action_space, dict(self.metadata)
+        return Demonstrations.from_columns, (self.columns(), *facts)
+
     # -- sizes -----------------------------------------------------------------------------------
 
     def __len__(self) -> int:
@@ -275,13 +280,11 @@ class Demonstrations:
     # -- formats (each in its own file) ----------------------------------------------------------
 
     @classmethod
-    def from_arrays(
-        cls, observations: Any, actions: Any, *args: Any, **kwargs: Any
-    ) -> Demonstrations:
+    def from_arrays(cls, *args: Any, **kwargs: Any) -> Demonstrations:
         """Build from your own arrays: see `sb3_il_plus.data.arrays.from_arrays`."""
         from sb3_il_plus.data.arrays import from_arrays
 
-        return from_arrays(observations, actions, *args, **kwargs)
+        return from_arrays(*args, **kwargs)
 
     @classmethod
     def coerce(cls, source: Any, *, env: Any = None) -> Demonstrations:

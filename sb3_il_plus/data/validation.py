@@ -130,7 +130,12 @@ def _check(
         return
     checks = {"is not finite": _not_finite(column)}
     if bounded:
-        checks[f"lies outside {space}"] = _outside(column, space)
+        remedy = (
+            "; environments clip such actions, so np.clip yours"
+            if isinstance(space, spaces.Box)
+            else ""
+        )
+        checks[f"lies outside {space}{remedy}"] = _outside(column, space)
     for complaint, bad in checks.items():
         if bad is not None and bad.any():
             position = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -1,5 +1,8 @@
 """Selecting, joining and reading transitions agree with what the episodes say."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -75,6 +78,14 @@ def test_subsampled_steps_keep_their_own_next_observation(demos, every, offset):
 def test_columns_build_the_same_demonstrations(demos):
     spaces = demos.observation_space, demos.action_space
     assert_equal(Demonstrations.from_columns(demos.columns(), *spaces, demos.metadata), demos)
+
+
+@given(demonstrations())
+def test_copies_for_other_processes_are_equal(demos):
+    assert_equal(pickle.loads(pickle.dumps(demos)), demos)
+    copied = copy.deepcopy(demos)
+    assert_equal(copied, demos)
+    assert not copied.actions.flags.writeable
 
 
 @given(demonstrations(), st.data())
