@@ -68,3 +68,10 @@ def as_columns(value: Any) -> Columns:
     if isinstance(value, Mapping):
         return {str(key): np.asarray(column) for key, column in value.items()}
     return np.asarray(value)
+
+
+def read_only(column: Any) -> np.ndarray:
+    """A view that cannot be written to."""
+    view = np.asarray(column).view()
+    view.flags.writeable = False
+    return view

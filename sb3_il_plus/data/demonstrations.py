@@ -84,7 +84,7 @@ class Demonstrations:
         for name in ("observations", *_FLAT):
             column = getattr(self, name)
             if column is not None:
-                object.__setattr__(self, name, col.map_columns(_read_only, column))
+                object.__setattr__(self, name, col.map_columns(col.read_only, column))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
         check_structure(self)
 
@@ -280,11 +280,23 @@ class Demonstrations:
     # -- formats (each in its own file) ----------------------------------------------------------
 
     @classmethod
-    def from_arrays(cls, *args: Any, **kwargs: Any) -> Demonstrations:
-        """Build from your own arrays: see `sb3_il_plus.data.arrays.from_arrays`."""
+    def from_arrays(
+        cls,
+        observations: Any,
+        actions: Any,
+        rewards: Any = None,
+        terminations: Any = None,
+        truncations: Any = None,
+        **options: Any,
+    ) -> Demonstrations:
+        """Build from your own arrays, flat or one per episode: see `data.arrays.from_arrays`.
+
+        :param options: `env`, or `action_space` and `observation_space`; `next_observations`,
+            `episode_lengths`, `metadata`
+        """
         from sb3_il_plus.data.arrays import from_arrays
 
-        return from_arrays(*args, **kwargs)
+        return from_arrays(observations, actions, rewards, terminations, truncations, **options)
 
     @classmethod
     def coerce(cls, source: Any, *, env: Any = None) -> Demonstrations:
@@ -341,9 +353,3 @@ class Demonstrations:
         from sb3_il_plus.data.formats import load
 
         return load(path)
-
-
-def _read_only(column: np.ndarray) -> np.ndarray:
-    view = np.asarray(column).view()
-    view.flags.writeable = False
-    return view

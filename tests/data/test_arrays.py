@@ -160,7 +160,7 @@ CASES = {
     ),
     "action outside Box": (
         {**BOX, "actions": altered(np.zeros((6, 2)), (2, 0), 1.5)},
-        r"actions: episode 0, step 2, component \(0,\) is 1.5, which lies outside Box.*np.clip yours",
+        r"actions: episode 0, step 2, component \(0,\) is 1.5, which lies outside Box.*np.clip",
     ),
     "action outside MultiDiscrete": (
         {
