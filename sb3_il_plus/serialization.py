@@ -66,6 +66,8 @@ def encode(value: Any) -> Any:
         return value if math.isfinite(value) else {"!float": repr(value)}
     if isinstance(value, (Path, th.device)):
         return str(value)
+    if isinstance(value, spaces.Space):  # first, as a Dict space is a mapping too
+        return {"!space": space_to_json(value)}
     if isinstance(value, list):
         return [encode(item) for item in value]
     if isinstance(value, Mapping) and all(isinstance(k, str) and k[:1] != "!" for k in value):
@@ -80,8 +82,6 @@ def _encode_kind(value: Any) -> dict[str, Any]:
         return {"!dict": [[encode(key), encode(item)] for key, item in value.items()]}
     if isinstance(value, np.ndarray) and value.dtype != object:
         return {"!array": {"dtype": value.dtype.str, "values": value.tolist()}}
-    if isinstance(value, spaces.Space):
-        return {"!space": space_to_json(value)}
     if isinstance(value, type):
         return {"!class": f"{value.__module__}:{value.__qualname__}"}
     return {"!unsaved": f"{type(value).__name__} {getattr(value, '__name__', '')}".strip()}

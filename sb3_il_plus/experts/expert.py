@@ -172,7 +172,8 @@ class Expert:
             array = np.asarray(actions)
         except ValueError:  # lists of different lengths
             array = np.empty(0, dtype=object)
-        integers = not isinstance(space, spaces.Box)
+        # SB3 returns floats for MultiBinary; `_outside` sees to it that they are 0 and 1.
+        integers = not isinstance(space, (spaces.Box, spaces.MultiBinary))
         if array.shape != expected or array.dtype.kind not in ("iub" if integers else "fiub"):
             raise DataError(
                 f"expert {self.name!r} returned {_describe(actions)}; the action space {space} "
@@ -300,7 +301,7 @@ def _outside(actions: np.ndarray, space: spaces.Space) -> np.ndarray:
     if isinstance(space, spaces.MultiDiscrete):
         return (actions < 0) | (actions >= space.nvec)
     if isinstance(space, spaces.MultiBinary):
-        return (actions < 0) | (actions > 1)
+        return (actions != 0) & (actions != 1)
     return np.zeros(actions.shape, dtype=bool)
 
 

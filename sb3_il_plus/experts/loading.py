@@ -144,7 +144,7 @@ def _from_sb3(
     arguments = entry("policy_kwargs", safe_pickle.to_value) or {}
     if not isinstance(arguments, dict):
         raise FileError(f"{file}: entry 'policy_kwargs' is damaged")
-    arguments.setdefault("use_sde", bool(data.get("use_sde", False)))
+    arguments.setdefault("use_sde", data.get("use_sde") is True)
     weights = read_tensors(archive, "policy", "cpu")
     policy = build_policy(
         policy_class, space_of_policy(observation_space), action_space, arguments, weights

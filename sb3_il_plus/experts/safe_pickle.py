@@ -85,6 +85,11 @@ def _bytes_of_text(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
+def _empty_bytes() -> bytes:
+    # How pickle protocol 2 writes b"".
+    return b""
+
+
 _FUNCTIONS: dict[str, Any] = {
     "numpy.core.multiarray:_reconstruct": _empty_array,
     "numpy.core.multiarray:scalar": _scalar,
@@ -92,6 +97,7 @@ _FUNCTIONS: dict[str, Any] = {
     "_codecs:encode": _bytes_of_text,
     "collections:OrderedDict": dict,
     "collections:deque": deque,
+    "builtins:bytes": _empty_bytes,
     "builtins:set": set,
     "builtins:frozenset": frozenset,
 }
@@ -124,6 +130,7 @@ ALLOWED = frozenset(
         "numpy.random._mt19937:MT19937",
         "numpy.random._pcg64:PCG64",
         "numpy.random.bit_generator:SeedSequence",
+        "numpy.random.bit_generator:__pyx_unpickle_SeedSequence",
         "numpy.random._pickle:__randomstate_ctor",
         "numpy.random._pickle:__generator_ctor",
         "numpy.random._pickle:__bit_generator_ctor",
@@ -193,6 +200,9 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         raise FileError("it refers to objects outside itself")
+
+
+_MOVED = {"gym.": "gymnasium.", "numpy._core": "numpy.core", "__builtin__": "builtins"}
 
 
 def _modern(module: str) -> str:

@@ -227,7 +227,7 @@ def parse_expression(text: str) -> Any:
         raise UserError(f"hyperparameter {text!r} is not understood: {error}") from error
 
 
-def _parse(node: ast.expr) -> Any:
+def _parse(node: ast.expr | None) -> Any:
     match node:
         case ast.Constant(value=value):
             return value
@@ -235,19 +235,21 @@ def _parse(node: ast.expr) -> Any:
             return [_parse(item) for item in items]
         case ast.Tuple(elts=items):
             return tuple(_parse(item) for item in items)
-        case ast.Dict(keys=keys, values=values) if None not in keys:
-            return {
-                _parse(key): _parse(value) for key, value in zip(keys, values, strict=True) if key
-            }
+        case ast.Dict(keys=keys, values=values):
+            return {_parse(key): _parse(value) for key, value in zip(keys, values, strict=True)}
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
             return -number
-        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
-            return {str(keyword.arg): _parse(keyword.value) for keyword in keywords if keyword.arg}
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(
+            keyword.arg for keyword in keywords
+        ):
+            return {str(keyword.arg): _parse(keyword.value) for keyword in keywords}
         case ast.Attribute(value=ast.Name(id="nn"), attr=name) if _is_activation(name):
             return getattr(th.nn.modules.activation, name)
         case ast.Name(id=name) if name in _NAMES:
             return _NAMES[name]
-    raise ValueError(f"{ast.unparse(node)!r} is not allowed")
+    raise ValueError(
+        "only numbers, texts, lists, dicts, dict(...) and nn.ReLU and its like may be used"
+    )
 
 
 def _is_activation(name: str) -> bool:
