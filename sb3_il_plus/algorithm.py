@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self, TypedDict
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter
@@ -181,6 +182,12 @@ class DemonstrationAlgorithm(BaseAlgorithm):
         if self._vec_normalize_env is None:
             return observations
         return self._vec_normalize_env.normalize_obs(observations)
+
+    def _as_policy_acts(self, actions: np.ndarray) -> np.ndarray:
+        """Actions as the policy's distribution reads them: SB3's Bernoulli computes with floats."""
+        if isinstance(self.action_space, spaces.MultiBinary):
+            return actions.astype(np.float32)
+        return actions
 
     # -- networks --------------------------------------------------------------------------------
 

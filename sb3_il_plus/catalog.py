@@ -110,7 +110,13 @@ ONLINE_RL = (
         ("Discrete", "MultiDiscrete", "MultiBinary"),
     ),
     _online("qrdqn", "sb3_contrib:QRDQN", "Quantile regression DQN", ("Discrete",)),
-    _online("recurrent_ppo", "sb3_contrib:RecurrentPPO", "PPO with an LSTM", _VECTORS),
+    _online(
+        "recurrent_ppo",
+        "sb3_contrib:RecurrentPPO",
+        "PPO with an LSTM",
+        _VECTORS,
+        ("Box", "Discrete", "MultiBinary", "Dict"),  # its LSTM refuses MultiDiscrete's input size
+    ),
     _online("tqc", "sb3_contrib:TQC", "Truncated quantile critics", ("Box",)),
     _online("trpo", "sb3_contrib:TRPO", "Trust region policy optimisation", _VECTORS),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from typing import Any
 
 import gymnasium as gym
@@ -52,11 +53,18 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env:
         ) from error
 
 
-def policy_alias(observation_space: spaces.Space) -> str:
-    """The policy that SB3's documentation recommends for an observation space."""
+def policy_alias(observation_space: spaces.Space, aliases: Collection[str] = ()) -> str:
+    """The policy that SB3's documentation recommends for an observation space.
+
+    :param aliases: what the algorithm calls its policies; `RecurrentPPO` has a `MlpLstmPolicy`
+    """
+    kind = "Cnn" if is_image_space(observation_space) else "Mlp"
     if isinstance(observation_space, spaces.Dict):
-        return "MultiInputPolicy"
-    return "CnnPolicy" if is_image_space(observation_space) else "MlpPolicy"
+        kind = "MultiInput"
+    alias = f"{kind}Policy"
+    if alias in aliases:
+        return alias
+    return next((name for name in aliases if name.startswith(kind)), alias)
 
 
 class _SpacesOnly(gym.Env):

@@ -210,4 +210,5 @@ def make(
         raise InapplicableError(f"{name} needs env=..., demonstrations=..., or both")
     if reason := spec.refusal(source.observation_space, source.action_space):
         raise InapplicableError(reason)
-    return cls(policy or policy_alias(source.observation_space), env, **hyperparameters)
+    aliases = getattr(cls, "policy_aliases", ())
+    return cls(policy or policy_alias(source.observation_space, aliases), env, **hyperparameters)

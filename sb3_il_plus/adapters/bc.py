@@ -126,11 +126,20 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
         index = np.arange(len(demonstrations))
         return ActionBatches(
             self._as_env_observes(demonstrations.observations_at(index)),
-            demonstrations.actions,
+            self._as_policy_acts(demonstrations.actions),
             self.batch_size,
             child_generator(self._base_seed, purpose),
             self.device,
         )
+
+
+def connect_batches(trainer: bc.BC, batches: ActionBatches) -> None:
+    """Hand batches to upstream's trainer.
+
+    Its own `set_demonstrations` would draw the first one only to look at it, and takes the entries
+    of a `Dict` observation for the rows of a batch.
+    """
+    trainer._demo_data_loader = batches
 
 
 class BC(SupervisedAlgorithm):
@@ -174,7 +183,7 @@ class BC(SupervisedAlgorithm):
     def _connect_data(self) -> None:
         if self.demonstrations is not None:
             self._batches = self._build_batches(self.demonstrations, "batches")
-            self.trainer.set_demonstrations(self._batches)
+            connect_batches(self.trainer, self._batches)
 
     @property
     def updates_per_epoch(self) -> int:

@@ -19,7 +19,11 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from sb3_il_plus.adapters.bc import SupervisedAlgorithm, SupervisedArguments
+from sb3_il_plus.adapters.bc import (
+    SupervisedAlgorithm,
+    SupervisedArguments,
+    connect_batches,
+)
 from sb3_il_plus.adapters.bridge import BridgeLogger, upstream_warnings_silenced
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.recorder import EpisodeRecorder
@@ -224,7 +228,7 @@ class DAgger(SupervisedAlgorithm):
         if len(data) < self.batch_size:
             return
         batches = self._build_batches(data, f"batches {self.trainer.round_num}")
-        self.trainer.bc_trainer.set_demonstrations(batches)
+        connect_batches(self.trainer.bc_trainer, batches)
         n_batches = self.n_epochs * batches.sampler.batches_per_epoch
         self._update_learning_rate(self.policy.optimizer)
         self.policy.set_training_mode(True)
