@@ -1,4 +1,4 @@
-"""Gymnasium spaces as plain JSON, for every file of ours: demonstrations and saved models alike.
+"""Gymnasium spaces: as plain JSON in every file of ours, and which values lie in them.
 
 `space_to_json` and `space_from_json` are inverses. What is read may come from a damaged or hostile
 file: anything that does not describe a space exactly is a `FileError`, and nothing is executed.
@@ -60,6 +60,25 @@ def space_from_json(description: Any) -> spaces.Space:
         raise FileError(
             f"not the description of a space: {shown[:200]} ({type(error).__name__}: {error})"
         ) from error
+
+
+def outside(values: np.ndarray, space: spaces.Space) -> np.ndarray:
+    """Where a batch of values does not lie in `space`; NaN lies nowhere, rounding is forgiven.
+
+    :param values: shape (n, *shape of the space)
+    :return: booleans of that shape
+    """
+    if isinstance(space, spaces.Box):
+        low, high = (np.asarray(bound, dtype=np.float64) for bound in (space.low, space.high))
+        slack = 1e-5 * np.maximum(1.0, np.abs(np.where(np.isfinite(high), high, 0.0)))
+        return ~((values >= low - slack) & (values <= high + slack) & np.isfinite(values))
+    if isinstance(space, spaces.Discrete):
+        return (values < space.start) | (values >= space.start + space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return (values < space.start) | (values >= space.start + space.nvec)
+    if isinstance(space, spaces.MultiBinary):
+        return (values != 0) & (values != 1)
+    return np.zeros(values.shape, dtype=bool)
 
 
 def _write_box(space: spaces.Box) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces
 
 from sb3_il_plus.errors import FileError
-from sb3_il_plus.spaces import space_from_json, space_to_json
+from sb3_il_plus.spaces import outside, space_from_json, space_to_json
 
 SPACES = {
     "unbounded": spaces.Box(-np.inf, np.inf, (3,), np.float32),
@@ -114,3 +114,33 @@ def test_unknown_kinds_are_not_written():
         space_to_json(spaces.Sequence(spaces.Discrete(2)))
     with pytest.raises(FileError, match="the key 3 of a Dict space"):
         space_to_json(spaces.Dict({3: spaces.Discrete(2)}))
+
+
+BATCHED = [
+    name
+    for name, space in SPACES.items()
+    if not isinstance(space, (spaces.Dict, spaces.Tuple, spaces.Text))
+]
+
+
+@pytest.mark.parametrize("name", BATCHED)
+def test_samples_lie_in_their_space(name):
+    space = SPACES[name]
+    samples = np.array([space.sample() for _ in range(20)])
+    assert outside(samples, space).shape == samples.shape
+    assert not outside(samples, space).any()
+
+
+@pytest.mark.parametrize(
+    ("space", "values", "expected"),
+    [
+        (spaces.Box(-1, 1, (1,)), [[1.000001], [1.1], [np.nan], [-2]], [0, 1, 1, 1]),
+        (SPACES["unbounded"], [[1e30, np.inf, np.nan]], [0, 1, 1]),
+        (SPACES["discrete from -2"], [-3, -2, 2, 3], [1, 0, 0, 1]),
+        (SPACES["multi-discrete"], [[3, 3, -1], [2, 4, 1]], [1, 0, 1, 0, 1, 0]),
+        (spaces.MultiDiscrete([2, 2], start=[0, 5]), [[2, 4], [1, 6]], [1, 1, 0, 0]),
+        (SPACES["multi-binary"], [[0.0, 1.0, 0.5, -1.0]], [0, 0, 1, 1]),
+    ],
+)
+def test_values_outside(space, values, expected):
+    assert outside(np.array(values), space).ravel().tolist() == [bool(flag) for flag in expected]

@@ -19,6 +19,7 @@ from stable_baselines3.common.preprocessing import (
 
 from sb3_il_plus.data import columns as col
 from sb3_il_plus.errors import DataError
+from sb3_il_plus.spaces import outside
 
 if TYPE_CHECKING:
     from sb3_il_plus.data.demonstrations import Demonstrations
@@ -128,39 +129,21 @@ def _check(
     if wants_integers and column.dtype.kind not in "iub":
         yield f"{name}: has dtype {column.dtype}, which the space {space} cannot hold"
         return
-    checks = {"is not finite": _not_finite(column)}
+    checks = {"is not finite": ~np.isfinite(column)}
     if bounded:
         remedy = (
             "; environments clip such actions, so np.clip yours"
             if isinstance(space, spaces.Box)
             else ""
         )
-        checks[f"lies outside {space}{remedy}"] = _outside(column, space)
+        checks[f"lies outside {space}{remedy}"] = outside(column, space)
     for complaint, bad in checks.items():
-        if bad is not None and bad.any():
+        if bad.any():
             position = tuple(int(i) for i in np.argwhere(bad)[0])
             component = f", component {position[1:]}" if len(position) > 1 else ""
             place = _place(position[0], episode_of_row, offsets, extra)
             yield f"{name}: {place}{component} is {column[position]}, which {complaint}"
             return
-
-
-def _not_finite(column: np.ndarray) -> np.ndarray | None:
-    return ~np.isfinite(column) if column.dtype.kind == "f" else None
-
-
-def _outside(column: np.ndarray, space: spaces.Space) -> np.ndarray | None:
-    """Mask of the values outside `space`; rounding to float32 is forgiven."""
-    if isinstance(space, spaces.Box):
-        slack = 1e-5 * np.maximum(1.0, np.abs(np.nan_to_num(space.high, posinf=0.0)))
-        return (column < space.low - slack) | (column > space.high + slack)
-    if isinstance(space, spaces.Discrete):
-        return (column < space.start) | (column >= space.start + space.n)
-    if isinstance(space, spaces.MultiDiscrete):
-        return (column < space.start) | (column >= space.start + space.nvec)
-    if isinstance(space, spaces.MultiBinary):
-        return (column < 0) | (column > 1)
-    return None
 
 
 def _place(row: int, episode_of_row: np.ndarray, offsets: np.ndarray, extra: int) -> str:

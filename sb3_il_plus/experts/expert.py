@@ -20,6 +20,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_il_plus.errors import DataError, InapplicableError
+from sb3_il_plus.spaces import outside
 
 Observation: TypeAlias = np.ndarray | dict[str, np.ndarray]
 ModelSource: TypeAlias = Any
@@ -172,14 +173,14 @@ class Expert:
             array = np.asarray(actions)
         except ValueError:  # lists of different lengths
             array = np.empty(0, dtype=object)
-        # SB3 returns floats for MultiBinary; `_outside` sees to it that they are 0 and 1.
+        # SB3 returns floats for MultiBinary; `outside` sees to it that they are 0 and 1.
         integers = not isinstance(space, (spaces.Box, spaces.MultiBinary))
         if array.shape != expected or array.dtype.kind not in ("iub" if integers else "fiub"):
             raise DataError(
                 f"expert {self.name!r} returned {_describe(actions)}; the action space {space} "
                 f"needs {'integers' if integers else 'numbers'} of shape {expected}"
             )
-        if (bad := _outside(array, space)).any():
+        if (bad := outside(array, space)).any():
             position = tuple(int(i) for i in np.argwhere(bad)[0])
             raise DataError(
                 f"expert {self.name!r} returned {array[position]} at index {position}, "
@@ -287,22 +288,6 @@ def _row(observation: Any, index: int) -> Any:
     if isinstance(observation, Mapping):
         return {key: value[index] for key, value in observation.items()}
     return observation[index]
-
-
-def _outside(actions: np.ndarray, space: spaces.Space) -> np.ndarray:
-    """Mask of the entries that are no part of an action; rounding to float32 is forgiven."""
-    if isinstance(space, spaces.Box):
-        low, high = (np.asarray(bound, dtype=np.float64) for bound in (space.low, space.high))
-        slack = 1e-5 * np.maximum(1.0, np.abs(np.nan_to_num(high, posinf=0.0)))
-        # Written so that NaN, which compares false with everything, counts as outside.
-        return ~(np.isfinite(actions) & (actions >= low - slack) & (actions <= high + slack))
-    if isinstance(space, spaces.Discrete):
-        return (actions < space.start) | (actions >= space.start + space.n)
-    if isinstance(space, spaces.MultiDiscrete):
-        return (actions < 0) | (actions >= space.nvec)
-    if isinstance(space, spaces.MultiBinary):
-        return (actions != 0) & (actions != 1)
-    return np.zeros(actions.shape, dtype=bool)
 
 
 def _same_form(own: spaces.Space, given: spaces.Space) -> bool:
