@@ -113,7 +113,7 @@ def _from_ours(file: Path, data: dict[str, Any], given: tuple | None) -> Expert:
             check_spaces(expert, *given)
         return expert
     # An algorithm of this package, which this module must not depend on otherwise.
-    from sb3_il_plus.algorithm import load_model
+    from sb3_il_plus.persistence import load_model
 
     model = load_model(file)
     return as_expert(model, *(given or (model.observation_space, model.action_space)))
