@@ -7,7 +7,9 @@ so that an interrupted program, a full disk or a reader at the wrong moment neve
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,9 @@ from pathlib import Path
 from typing import IO
 
 from sb3_il_plus.errors import FileError
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
+"""Names that `_beside` makes."""
 
 
 @contextmanager
@@ -57,6 +62,30 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise FileError(f"cannot write {str(path)!r}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that files can be written in `folder`, which need not exist, leaving nothing there.
+
+    :raises FileError: they cannot
+    """
+    existing = folder.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        if not existing.is_dir():
+            raise NotADirectoryError(f"{str(existing)!r} is no folder")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise FileError(f"cannot write in the folder {str(folder)!r}: {error}") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed; nobody may be writing there now."""
+    for path in folder.glob(".*"):
+        if path.is_file() and _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:
