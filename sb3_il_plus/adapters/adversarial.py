@@ -8,8 +8,10 @@ callbacks, and saves what upstream cannot: discriminator, normalisers and both o
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any, Literal, Self, Unpack
 
+import numpy as np
 from imitation.algorithms.adversarial.common import AdversarialTrainer
 from imitation.rewards.reward_nets import NormalizedRewardNet, RewardNet
 from imitation.rewards.reward_wrapper import RewardVecEnvWrapper
@@ -21,8 +23,10 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_il_plus.adapters import reward_inputs
 from sb3_il_plus.adapters.bridge import BridgeLogger
 from sb3_il_plus.adapters.horizon import check_horizon
+from sb3_il_plus.adapters.reward_inputs import DemonstrationNorm
 from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
 from sb3_il_plus.data.sampling import draw_indices, transitions_at
 from sb3_il_plus.errors import InapplicableError, UserError
@@ -30,6 +34,13 @@ from sb3_il_plus.randomness import child_generator
 from sb3_il_plus.registry import registry
 
 Horizon = Literal["error", "allow"]
+InputNorm = Literal["demonstrations", "running"]
+
+_INPUT_NORMS: dict[str | None, dict[str, Any]] = {
+    "demonstrations": {"normalize_input_layer": DemonstrationNorm},
+    "running": {"normalize_input_layer": RunningNorm},
+    None: {},
+}
 
 _SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
 """Generator arguments that may be functions of the remaining progress."""
@@ -54,7 +65,7 @@ class AdversarialArguments(CommonArguments, total=False):
     disc_learning_rate: float
     reward_net_class: type[RewardNet] | None
     reward_net_kwargs: dict[str, Any] | None
-    normalize_reward_inputs: bool
+    normalize_reward_inputs: InputNorm | None
     normalize_rewards: bool
     horizon: Horizon
 
@@ -82,7 +93,9 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
     :param disc_learning_rate: of the discriminator's Adam
     :param reward_net_class: an `imitation` reward net; None for the algorithm's own choice
     :param reward_net_kwargs: its arguments, for instance `{"hid_sizes": (64, 64)}`
-    :param normalize_reward_inputs: standardise the reward net's inputs with running statistics
+    :param normalize_reward_inputs: standardise the reward net's inputs with the statistics of the
+        `"demonstrations"`, or with `"running"` ones of expert and generator, as upstream's examples
+        do; None for neither
     :param normalize_rewards: standardise the generator's rewards with running statistics
     :param horizon: what to do when episodes differ in length, which tells the learner about the
         reward: `"error"`, or `"allow"` it
@@ -108,7 +121,7 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         disc_learning_rate: float = 1e-3,
         reward_net_class: type[RewardNet] | None = None,
         reward_net_kwargs: dict[str, Any] | None = None,
-        normalize_reward_inputs: bool = True,
+        normalize_reward_inputs: InputNorm | None = "demonstrations",
         normalize_rewards: bool = True,
         horizon: Horizon = "error",
         _init_setup_model: bool = True,
@@ -121,6 +134,11 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
         if horizon not in ("error", "allow"):
             raise UserError(f"horizon={horizon!r} must be 'error' or 'allow'")
+        if normalize_reward_inputs not in _INPUT_NORMS:
+            raise UserError(
+                f"normalize_reward_inputs={normalize_reward_inputs!r} must be 'demonstrations', "
+                "'running' or None"
+            )
         self.generator_kwargs = {} if generator_kwargs is None else dict(generator_kwargs)
         self.demo_batch_size = demo_batch_size
         self.n_disc_updates_per_round = n_disc_updates_per_round
@@ -129,7 +147,7 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         self.disc_learning_rate = disc_learning_rate
         self.reward_net_class = reward_net_class
         self.reward_net_kwargs = {} if reward_net_kwargs is None else dict(reward_net_kwargs)
-        self.normalize_reward_inputs = normalize_reward_inputs
+        self.normalize_reward_inputs: InputNorm | None = normalize_reward_inputs
         self.normalize_rewards = normalize_rewards
         self.horizon: Horizon = horizon
         self._rng = child_generator(self._base_seed, "demonstrations")
@@ -139,8 +157,8 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
     # -- what GAIL and AIRL differ in ------------------------------------------------------------
 
     @abc.abstractmethod
-    def _default_reward_net(self) -> type[RewardNet]:
-        """The reward net where the user names none."""
+    def _default_reward_net(self) -> Callable[..., RewardNet]:
+        """What builds the reward net where the user names no class."""
 
     @abc.abstractmethod
     def _trainer_class(self) -> type[AdversarialTrainer]:
@@ -155,6 +173,7 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         self.policy = self.generator_model.policy
         self._set_observation_statistics()
         self.discriminator = self._build_reward_net()
+        self._fit_reward_inputs()
         self._setup_trainer()
 
     def _build_generator(self) -> BaseAlgorithm:
@@ -182,12 +201,17 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         return lambda _: schedule(self._current_progress_remaining)
 
     def _build_reward_net(self) -> RewardNet:
-        arguments = dict(self.reward_net_kwargs)
-        if self.normalize_reward_inputs:
-            arguments.setdefault("normalize_input_layer", RunningNorm)
-        reward_net_class = self.reward_net_class or self._default_reward_net()
-        net = reward_net_class(self.observation_space, self.action_space, **arguments)
+        arguments = {**_INPUT_NORMS[self.normalize_reward_inputs], **self.reward_net_kwargs}
+        build = self.reward_net_class or self._default_reward_net()
+        net = build(self.observation_space, self.action_space, **arguments)
         return net.to(self.device)
+
+    def _fit_reward_inputs(self) -> None:
+        if self.demonstrations is not None:
+            data = self._transitions_at(np.arange(len(self.demonstrations)))
+            names = ("obs", "acts", "next_obs", "dones")
+            net = self.discriminator
+            reward_inputs.fit(net, *net.preprocess(*(data[name] for name in names)))
 
     def _setup_trainer(self) -> None:
         """Connect generator, reward net, environment and demonstrations."""
@@ -219,12 +243,17 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         return self.gen_train_timesteps
 
     def _draw_expert_batch(self) -> dict[str, Any]:
-        """Expert transitions for one discriminator update, as the environment would show them."""
-        data = self._require_demonstrations()
-        batch = transitions_at(data, draw_indices(len(data), self.demo_batch_size, self._rng))
+        """Expert transitions for one discriminator update."""
+        n = len(self._require_demonstrations())
+        return self._transitions_at(draw_indices(n, self.demo_batch_size, self._rng))
+
+    def _transitions_at(self, index: np.ndarray) -> dict[str, Any]:
+        """Expert transitions as the environment would show them."""
+        batch = transitions_at(self._require_demonstrations(), index)
         return {
             **batch,
             "obs": self._as_env_observes(batch["obs"]),
+            "acts": self._as_policy_acts(batch["acts"]),
             "next_obs": self._as_env_observes(batch["next_obs"]),
         }
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from imitation.algorithms.adversarial.airl import AIRL as UpstreamAIRL
 from imitation.algorithms.adversarial.airl import STOCHASTIC_POLICIES
 from imitation.algorithms.adversarial.common import AdversarialTrainer
@@ -23,8 +26,10 @@ class AIRL(AdversarialAlgorithm):
     the paper's transfer experiments need it, pass `reward_net_kwargs={"use_action": False}`.
     """
 
-    def _default_reward_net(self) -> type[RewardNet]:
-        return BasicShapedRewardNet
+    def _default_reward_net(self) -> Callable[..., RewardNet]:
+        # Shaping leaves the optimal policy alone only under the discount that the generator uses.
+        gamma = getattr(self.generator_model, "gamma", 0.99)
+        return partial(BasicShapedRewardNet, discount_factor=gamma)
 
     def _trainer_class(self) -> type[AdversarialTrainer]:
         return UpstreamAIRL

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from imitation.algorithms.adversarial.common import AdversarialTrainer
 from imitation.algorithms.adversarial.gail import GAIL as UpstreamGAIL
 from imitation.rewards.reward_nets import BasicRewardNet, RewardNet
@@ -19,7 +21,7 @@ class GAIL(AdversarialAlgorithm):
     See `AdversarialAlgorithm` for the arguments.
     """
 
-    def _default_reward_net(self) -> type[RewardNet]:
+    def _default_reward_net(self) -> Callable[..., RewardNet]:
         return BasicRewardNet
 
     def _trainer_class(self) -> type[AdversarialTrainer]:

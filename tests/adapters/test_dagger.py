@@ -1,0 +1,121 @@
+"""DAgger: it learns, any demonstrator will do, and a killed run loses at most its last round."""
+
+import numpy as np
+import pytest
+import torch as th
+from conftest import CARTPOLE, balance
+from stable_baselines3.common.callbacks import CheckpointCallback
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_il_plus import BC, DAgger, evaluate
+from sb3_il_plus.environments import make_vec
+from sb3_il_plus.errors import DataError, InapplicableError, UserError
+
+
+def test_learns_cartpole_from_a_plain_function():
+    # Random play returns about 32, the demonstrator 500.
+    returns = []
+    for seed in range(3):
+        model = DAgger("MlpPolicy", make_vec(CARTPOLE, 4), expert=balance, seed=seed).learn(6000)
+        assert model.n_expert_queries == model.num_timesteps == len(model.demonstrations) == 6000
+        returns.append(evaluate(model, CARTPOLE, 4, seed=100, n_envs=4).mean_return)
+    assert np.mean(returns) > 475
+
+
+def test_labels_are_the_demonstrators_whoever_drives(cartpole_demos):
+    driver_is_learner = DAgger(
+        "MlpPolicy", CARTPOLE, expert=balance, beta_schedule=lambda i: 0.0, seed=0
+    ).learn(500)
+    data = driver_is_learner.demonstrations
+    at = data.observations_at(np.arange(len(data)))
+    np.testing.assert_array_equal(data.actions, [balance(row) for row in at])
+    # An untrained learner leaves the middle, where the demonstrator would have stayed.
+    assert data.episode_returns.mean() < cartpole_demos.episode_returns.mean() / 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"beta_schedule": "linear", "beta_rampdown_rounds": 4}, [1, 0.75, 0.5, 0.25, 0, 0]),
+        (
+            {"beta_schedule": "exponential", "beta_decay": 0.5},
+            [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32],
+        ),
+        ({"beta_schedule": lambda i: float(i == 0)}, [1, 0, 0, 0, 0, 0]),
+    ],
+)
+def test_share_of_the_demonstrators_actions(arguments, expected):
+    model = DAgger(
+        "MlpPolicy",
+        CARTPOLE,
+        expert=balance,
+        rollout_round_min_timesteps=500,
+        rollout_round_min_episodes=1,
+        seed=0,
+        **arguments,
+    ).learn(3000)
+    assert [row["rollout/beta"] for row in model.history] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("model_class", [DAgger, BC])
+def test_a_model_can_be_the_demonstrator(model_class, cartpole_demos):
+    expert = BC("MlpPolicy", None, cartpole_demos, seed=0).learn(1000)
+    model = DAgger("MlpPolicy", CARTPOLE, cartpole_demos[:1], expert=expert, seed=0).learn(1000)
+    assert len(model.demonstrations) == 500 + 1000
+
+
+def test_kill_at_a_checkpoint_and_resume_equals_never_having_stopped(tmp_path):
+    def build():
+        return DAgger("MlpPolicy", make_vec(CARTPOLE, 2), expert=balance, seed=7)
+
+    whole = build().learn(6000)
+    checkpoints = CheckpointCallback(save_freq=1000, save_path=tmp_path, name_prefix="dagger")
+    build().learn(6000, callback=checkpoints)
+    # A checkpoint in the middle of a round holds the round's start, which is then repeated.
+    resumed = DAgger.load(
+        tmp_path / "dagger_4000_steps.zip", env=make_vec(CARTPOLE, 2), expert=balance
+    )
+    assert resumed.num_timesteps <= 4000
+    resumed.learn(6000 - resumed.num_timesteps, reset_num_timesteps=False)
+    assert resumed.num_timesteps == 6000
+    assert resumed.n_expert_queries == 6000
+    assert resumed.demonstrations.fingerprint() == whole.demonstrations.fingerprint()
+    for name, value in whole.policy.state_dict().items():
+        assert th.equal(value, resumed.policy.state_dict()[name]), name
+
+
+def test_demonstrator_sees_raw_observations_behind_vec_normalize():
+    env = VecNormalize(make_vec(CARTPOLE, 2, seed=0), norm_reward=False)
+    seen = []
+
+    def demonstrator(observation):
+        seen.append(observation)
+        return balance(observation)
+
+    model = DAgger("MlpPolicy", env, expert=demonstrator, seed=0).learn(3000)
+    data = model.demonstrations
+    at = data.observations_at(np.arange(len(data)))
+    np.testing.assert_array_equal(data.actions, [balance(row) for row in at])
+    assert np.abs(np.array(seen)[:, 0]).max() < 2.4  # positions, not standard deviations
+    assert evaluate(model, _frozen(env), 3, seed=100).mean_return > 300
+
+
+def _frozen(env: VecNormalize) -> VecNormalize:
+    copy = VecNormalize(make_vec(CARTPOLE, 1), training=False, norm_reward=False)
+    copy.obs_rms = env.obs_rms
+    return copy
+
+
+def test_bad_input_is_named():
+    with pytest.raises(UserError, match="no demonstrator to ask"):
+        DAgger("MlpPolicy", CARTPOLE).learn(1000)
+    with pytest.raises(
+        UserError, match="total_timesteps=10 gives fewer labels than one batch of 32"
+    ):
+        DAgger("MlpPolicy", CARTPOLE, expert=balance).learn(10)
+    with pytest.raises(UserError, match="beta_schedule='cosine'"):
+        DAgger("MlpPolicy", CARTPOLE, expert=balance, beta_schedule="cosine")
+    with pytest.raises(DataError, match="shape"):
+        DAgger("MlpPolicy", CARTPOLE, expert=lambda observation: np.zeros(3)).learn(1000)
+    with pytest.raises(InapplicableError, match="needs env"):
+        DAgger("MlpPolicy", None, expert=balance)
