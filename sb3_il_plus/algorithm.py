@@ -100,7 +100,7 @@ class DemonstrationAlgorithm(BaseAlgorithm):
         seed: int | None = None,
         device: th.device | str = "auto",
     ) -> None:
-        data = None if demonstrations is None else Demonstrations.coerce(demonstrations)
+        data = None if demonstrations is None else Demonstrations.coerce(demonstrations, env=env)
         if isinstance(env, str):
             env = make_env(env)
         elif env is None:
@@ -143,7 +143,7 @@ class DemonstrationAlgorithm(BaseAlgorithm):
 
         :raises DataError: they do not fit the spaces, or hold a single step
         """
-        data = Demonstrations.coerce(demonstrations)
+        data = Demonstrations.coerce(demonstrations, env=self)
         if len(data) < 2:
             raise DataError("the demonstrations hold a single step; learning needs at least two")
         data = fit_to(data, self.observation_space, self.action_space)

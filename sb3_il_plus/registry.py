@@ -189,12 +189,14 @@ def make(
     :return: an SB3 `BaseAlgorithm`
     :raises UnknownNameError: no such algorithm or environment
     :raises InapplicableError: it does not fit the spaces, or lacks what it learns from
+    :raises UserError: it has no such hyperparameter
     """
     from sb3_il_plus.data import Demonstrations
     from sb3_il_plus.environments import make_env, policy_alias
 
     spec = get(name)
     cls = spec.load()
+    _check_hyperparameters(name, cls, hyperparameters)
     if isinstance(env, str):
         env = make_env(env)
     if demonstrations is not None:
@@ -203,7 +205,7 @@ def make(
                 f"{name} learns from the environment's reward and reads no demonstrations; "
                 "leave demonstrations out, or choose an algorithm of another family"
             )
-        demonstrations = Demonstrations.coerce(demonstrations)
+        demonstrations = Demonstrations.coerce(demonstrations, env=env)
         hyperparameters["demonstrations"] = demonstrations
     source = env if env is not None else demonstrations
     if source is None:
@@ -212,3 +214,15 @@ def make(
         raise InapplicableError(reason)
     aliases = getattr(cls, "policy_aliases", ())
     return cls(policy or policy_alias(source.observation_space, aliases), env, **hyperparameters)
+
+
+def _check_hyperparameters(name: str, cls: type, hyperparameters: dict[str, Any]) -> None:
+    from sb3_il_plus.persistence import constructor_arguments
+
+    known = constructor_arguments(cls)
+    for given in hyperparameters:
+        if given not in known:
+            hint = suggest(given, sorted(known - {"policy", "env", "demonstrations"}))
+            if "generator_kwargs" in known:
+                hint += "; arguments of the generator go into generator_kwargs={...}"
+            raise UserError(f"{name} has no hyperparameter {given!r}{hint}")

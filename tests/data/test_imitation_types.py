@@ -180,3 +180,14 @@ def test_without_imitation(monkeypatch):
     for convert in (demos.to_trajectories, demos.to_transitions):
         with pytest.raises(MissingExtraError, match=r"pip install 'sb3_il_plus\[imitation\]'"):
             convert()
+
+
+def test_algorithms_take_trajectories_as_they_are():
+    import sb3_il_plus
+
+    demos = sb3_il_plus.collect(lambda o: int(o[2] > 0), "CartPole-v1", n_episodes=2, seed=0)
+    for source in (demos.to_trajectories(), demos.to_transitions()):
+        model = sb3_il_plus.make("bc", env="CartPole-v1", demonstrations=source)
+        assert model.demonstrations.fingerprint() == demos.fingerprint()
+        model.set_demonstrations(source)
+        assert model.demonstrations.fingerprint() == demos.fingerprint()
