@@ -101,6 +101,7 @@ ONLINE_RL = (
         "sb3_contrib:CrossQ",
         "SAC without target networks, with batch normalisation",
         ("Box",),
+        _VECTORS,
         requires=("sb3_contrib.crossq",),
     ),
     _online(
