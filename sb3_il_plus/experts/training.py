@@ -25,7 +25,8 @@ import numpy as np
 import platformdirs
 import stable_baselines3
 from filelock import FileLock
-from stable_baselines3.common.vec_env import VecNormalize
+from gymnasium import Space
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_il_plus.environments import make_env, make_vec, policy_alias
 from sb3_il_plus.errors import FileError, InapplicableError, UserError
@@ -61,18 +62,22 @@ class _Task:
         """The environment to train in; the return is always measured in `env_id`."""
         return TRAINED_IN.get(self.env_id, self.env_id)
 
-    def file_name(self) -> str:
-        """A name that only the same training has."""
-        content = {
+    def facts(self) -> dict[str, Any]:
+        """All of it, as JSON."""
+        return {
             "env_id": self.env_id,
             "trained_in": self.trained_in,
             "algorithm": self.algorithm,
-            "settings": encode(self.hyperparameters.settings),
+            "hyperparameters": encode(self.hyperparameters.settings),
             "seed": self.seed,
             "stable_baselines3": stable_baselines3.__version__,
         }
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-        return f"{self.algorithm}-{self.env_id.replace('/', '-')}-{digest[:16]}.zip"
+
+    def file_name(self) -> str:
+        """A name that only the same training has."""
+        content = json.dumps(self.facts(), sort_keys=True)
+        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+        return f"{self.algorithm}-{self.env_id.replace('/', '-')}-{digest}.zip"
 
 
 def train_expert(
@@ -109,17 +114,24 @@ def train_expert(
     :raises FileError: the cache folder cannot be written
     :raises UserError: the trained agent is no better than random actions
     """
-    threshold = _check_applicable(env_id, algorithm)
+    for name, number in (
+        ("n_eval_episodes", n_eval_episodes),
+        ("total_timesteps", total_timesteps),
+    ):
+        if number is not None and number < 1:
+            raise UserError(f"{name}={number} must be at least 1")
+    spaces = _check_applicable(env_id, algorithm)
     tuned = tuned_hyperparameters(algorithm, env_id).updated(hyperparameters or {})
     if total_timesteps is not None:
         tuned = tuned.updated({"n_timesteps": total_timesteps})
     task = _Task(env_id, algorithm, tuned, seed)
+    _check_storable(task)
     path = cache_folder(cache_dir) / task.file_name()
     with _locked(path):
         expert = None if retrain else _from_cache(path)
         if expert is None:
-            expert = _train(task, n_eval_episodes, progress_bar, verbose)
-            expert.metadata["reward_threshold"] = threshold
+            expert = _train(task, *spaces, progress_bar=progress_bar, verbose=verbose)
+            _measure(expert, task, n_eval_episodes)
             _check_return(expert)
             expert.save(path)
     _warn_if_weak(expert)
@@ -152,21 +164,31 @@ def _locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _check_applicable(env_id: str, algorithm: str) -> float | None:
-    """Refuse what cannot work before anything is trained; return the environment's threshold."""
+def _check_applicable(env_id: str, algorithm: str) -> tuple[Space, Space]:
+    """Refuse what cannot work before anything is trained; return the environment's spaces."""
     spec = registry.get(algorithm)
-    if spec.consumes - {"environment", "rewards"}:
+    if lacking := sorted(spec.consumes - {"environment", "rewards"}):
         known = registry.list_algorithms(consumes={"environment", "rewards"})
         raise InapplicableError(
             f"an expert is trained by reinforcement learning alone, and {algorithm!r} also needs "
-            f"{' and '.join(sorted(spec.consumes - {'environment', 'rewards'}))}; choose from "
-            f"{', '.join(other.name for other in known)}"
+            f"{' and '.join(lacking)}; choose from {', '.join(other.name for other in known)}"
         )
     env = make_env(env_id)
     env.close()
     if reason := spec.refusal(env.observation_space, env.action_space):
         raise InapplicableError(f"no expert for {env_id}: {reason}")
-    return gym.spec(env_id).reward_threshold
+    return env.observation_space, env.action_space
+
+
+def _check_storable(task: _Task) -> None:
+    """Refuse functions: the cache cannot tell one from another."""
+    for name, value in task.facts()["hyperparameters"].items():
+        if "!unsaved" in json.dumps(value):
+            raise UserError(
+                f"hyperparameter {name!r} holds a function or an object, which cannot be stored "
+                "with the expert; write schedules as 'lin_0.001' and noise as noise_type='normal', "
+                "noise_std=0.1, or train the model yourself and pass it"
+            )
 
 
 def _from_cache(path: Path) -> Expert | None:
@@ -179,56 +201,62 @@ def _from_cache(path: Path) -> Expert | None:
         return None
 
 
-def _train(task: _Task, n_eval_episodes: int, progress_bar: bool, verbose: int) -> Expert:
-    tuned = task.hyperparameters
-    seed = child_seed(task.seed, "expert")
-    venv: Any = make_vec(task.trained_in, tuned.n_envs)
-    observation_space, action_space = venv.observation_space, venv.action_space
-    normalize = tuned.normalize_arguments()
-    if normalize is not None:
-        venv = VecNormalize(venv, **normalize)
-    policy = tuned.policy or policy_alias(observation_space)
-    arguments = tuned.algorithm_arguments(action_space)
+def _train(
+    task: _Task,
+    observation_space: Space,
+    action_space: Space,
+    *,
+    progress_bar: bool,
+    verbose: int,
+) -> Expert:
     started = time.perf_counter()
+    venv = make_vec(task.trained_in, task.hyperparameters.n_envs)
     with global_seed(task.seed), closing(venv):
-        try:
-            algorithm = registry.get(task.algorithm).load()
-            model = algorithm(policy, venv, seed=seed, verbose=verbose, **arguments)
-        except TypeError as error:
-            raise UserError(f"{task.algorithm} refuses its hyperparameters: {error}") from error
-        model.learn(tuned.total_timesteps, progress_bar=progress_bar)
-    expert = Expert(
+        model = _build_model(task, venv, verbose)
+        model.learn(task.hyperparameters.total_timesteps, progress_bar=progress_bar)
+    seconds = time.perf_counter() - started
+    return Expert(
         model.policy,
         observation_space,
         action_space,
         name=f"{task.algorithm} on {task.env_id}",
         statistics=ObservationStatistics.from_vec_normalize(model.get_vec_normalize_env()),
         metadata={
-            "env_id": task.env_id,
-            "trained_in": task.trained_in,
-            "algorithm": task.algorithm,
+            **task.facts(),
+            "hyperparameters_source": task.hyperparameters.source,
             "total_timesteps": int(model.num_timesteps),
-            "seed": task.seed,
-            "hyperparameters": encode(tuned.settings),
-            "hyperparameters_source": tuned.source,
-            "stable_baselines3": stable_baselines3.__version__,
-            "training_seconds": round(time.perf_counter() - started, 3),
+            "training_seconds": round(seconds, 3),
         },
     )
-    _measure(expert, task, n_eval_episodes)
-    return expert
+
+
+def _build_model(task: _Task, venv: VecEnv, verbose: int) -> Any:
+    tuned = task.hyperparameters
+    policy = tuned.policy or policy_alias(venv.observation_space)
+    arguments = tuned.algorithm_arguments(venv.action_space)
+    normalize = tuned.normalize_arguments()
+    try:
+        if normalize is not None:
+            venv = VecNormalize(venv, **normalize)
+        seed = child_seed(task.seed, "expert")
+        algorithm: Any = registry.get(task.algorithm).load()
+        return algorithm(policy, venv, seed=seed, verbose=verbose, **arguments)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise UserError(f"{task.algorithm} refuses its hyperparameters: {error}") from error
 
 
 def _measure(expert: Expert, task: _Task, n_episodes: int) -> None:
     """Note what the expert reaches, and random actions beside it."""
     own = evaluate(expert, task.env_id, n_episodes, seed=task.seed)
     random = evaluate_random(task.env_id, n_episodes, task.seed)
+    thresholds = [gym.spec(env_id).reward_threshold for env_id in (task.env_id, task.trained_in)]
     expert.metadata |= {
         "n_eval_episodes": n_episodes,
         "mean_return": own.mean_return,
         "std_return": own.std_return,
         "random_return": random.mean_return,
         "random_std_return": random.std_return,
+        "reward_threshold": next((limit for limit in thresholds if limit is not None), None),
     }
 
 
