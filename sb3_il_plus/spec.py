@@ -99,13 +99,7 @@ class AlgorithmSpec:
         if self.error is not None:
             raise UserError(f"algorithm {self.name!r} cannot be used: {self.error}")
         for module in self.requires:
-            if not _is_installed(module):
-                package = module.partition(".")[0]
-                command = _INSTALL.get(module, f"pip install --upgrade {package}")
-                raise MissingExtraError(
-                    f"algorithm {self.name!r} needs the module {module!r}, which is not "
-                    f"installed: {command}"
-                )
+            require(module, f"algorithm {self.name!r}")
         module_name, _, class_name = self.entry_point.partition(":")
         try:
             loaded: type = getattr(importlib.import_module(module_name), class_name)
@@ -115,6 +109,18 @@ class AlgorithmSpec:
                 f"imported: {error}"
             ) from error
         return loaded
+
+
+def require(module: str, what: str) -> None:
+    """Check, without importing it, that `what` has the optional module that it needs.
+
+    :raises MissingExtraError: it is not installed; the message holds the pip command
+    """
+    if not _is_installed(module):
+        command = _INSTALL.get(module, f"pip install --upgrade {module.partition('.')[0]}")
+        raise MissingExtraError(
+            f"{what} needs the module {module!r}, which is not installed: {command}"
+        )
 
 
 def _is_installed(module: str) -> bool:
