@@ -46,9 +46,15 @@ def check_class(task: Task) -> None:
             issubclass(task.cls, DemonstrationAlgorithm),
             f"{task.cls.__name__} does not extend sb3_il_plus.DemonstrationAlgorithm",
         )
+        home = f"{task.cls.__module__}:{task.cls.__qualname__}"
+        expect(
+            task.spec.entry_point == home,
+            f"the spec's entry_point is {task.spec.entry_point!r}; it must be {home!r}, where the "
+            "class is defined, because saved models are found by it",
+        )
         found = registry.spec_of(task.cls)
         expect(
-            found is not None and found.entry_point == task.spec.entry_point,
+            found is not None and found.entry_point == home,
             f"the registry knows the class {task.cls.__name__} as {found}",
         )
 
