@@ -44,7 +44,7 @@ class StandardizedExtractor(BaseFeaturesExtractor):
         base_class: type[BaseFeaturesExtractor] = FlattenExtractor,
         base_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        base = base_class(observation_space, **(base_kwargs or {}))  # type: ignore[arg-type]
+        base = base_class(observation_space, **(base_kwargs or {}))
         super().__init__(observation_space, base.features_dim)
         self.base = base
         self.statistics = nn.ModuleDict(

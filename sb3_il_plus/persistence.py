@@ -12,12 +12,14 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymnasium
+import numpy as np
 import stable_baselines3
 import torch as th
 from gymnasium import spaces
 
 import sb3_il_plus
 from sb3_il_plus import serialization
+from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.environments import placeholder_env
 from sb3_il_plus.errors import FileError, UserError
 from sb3_il_plus.registry import registry
@@ -39,7 +41,8 @@ def save(
     if "demonstrations" in include:
         data = model._require_demonstrations()
     if data is not None:
-        tensors["demonstrations"] = serialization.demonstrations_to_tensors(data)
+        columns = data.columns()
+        tensors["demonstrations"] = {k: th.as_tensor(np.array(v)) for k, v in columns.items()}
     given = model.demonstrations
     content = {
         "algorithm": _full_name(type(model)),
@@ -86,8 +89,9 @@ def load(
     action_space = serialization.decode(content["action_space"])
     arguments = _decode_arguments(content["arguments"], given, trusted)
     if "demonstrations" in archive.tensors and arguments.get("demonstrations") is None:
-        arguments["demonstrations"] = serialization.demonstrations_from_tensors(
-            archive.tensors["demonstrations"], observation_space, action_space
+        columns = {k: v.numpy() for k, v in archive.tensors["demonstrations"].items()}
+        arguments["demonstrations"] = Demonstrations.from_columns(
+            columns, observation_space, action_space
         )
     model = cls(
         env=placeholder_env(observation_space, action_space) if env is None else env,

@@ -14,11 +14,8 @@ import importlib
 import io
 import json
 import math
-import os
-import tempfile
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,9 +24,8 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 
-from sb3_il_plus.data import columns as col
-from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.errors import FileError
+from sb3_il_plus.files import atomic_write
 from sb3_il_plus.spaces import space_from_json, space_to_json
 
 TRUSTED_PACKAGES = frozenset(
@@ -137,20 +133,6 @@ def _find_class(path: str, trusted: Collection[str]) -> type:
     return found
 
 
-@contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the name `path` only once it is written completely."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def write_archive(
     path: str | Path | IO[bytes], data: Mapping[str, Any], tensors: Mapping[str, Any]
 ) -> None:
@@ -181,9 +163,7 @@ def read_archive(path: str | Path | IO[bytes], device: th.device | str = "cpu") 
     try:
         with zipfile.ZipFile(_find(path)) as archive:
             content = _read_data(archive, path)
-            tensors = {
-                name: read_tensors(archive, name, device) for name in content.pop("tensors")
-            }
+            tensors = {name: read_tensors(archive, name, device) for name in content.pop("tensors")}
     except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
         raise FileError(f"{path} is not a complete model file: {error}") from error
     return Archive(content, tensors)
@@ -223,36 +203,3 @@ def read_tensors(archive: zipfile.ZipFile, name: str, device: th.device | str) -
         return th.load(buffer, map_location=device, weights_only=True)
     except Exception as error:  # torch raises all kinds on damaged files
         raise FileError(f"entry {name}.pth holds something other than tensors: {error}") from error
-
-
-def demonstrations_to_tensors(demonstrations: Demonstrations) -> dict[str, Any]:
-    """The columns as tensors, for storing them inside a model file."""
-    columns = {
-        "actions": demonstrations.actions,
-        "terminations": demonstrations.terminations,
-        "truncations": demonstrations.truncations,
-        "offsets": demonstrations.offsets,
-        **dict(col.named(demonstrations.observations)),
-    }
-    if demonstrations.rewards is not None:
-        columns["rewards"] = demonstrations.rewards
-    return {name: th.as_tensor(np.array(column)) for name, column in columns.items()}
-
-
-def demonstrations_from_tensors(
-    tensors: dict[str, th.Tensor], observation_space: spaces.Space, action_space: spaces.Space
-) -> Demonstrations:
-    """Rebuild what `demonstrations_to_tensors` stored."""
-    columns = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-    observations: col.Columns
-    if isinstance(observation_space, spaces.Dict):
-        keys = observation_space.spaces
-        observations = {key: columns.pop(f"observations[{key!r}]") for key in keys}
-    else:
-        observations = columns.pop("observations")
-    return Demonstrations(
-        observations=observations,
-        observation_space=observation_space,
-        action_space=action_space,
-        **columns,  # type: ignore[arg-type]
-    )

@@ -95,7 +95,7 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
     :param reward_net_kwargs: its arguments, for instance `{"hid_sizes": (64, 64)}`
     :param normalize_reward_inputs: standardise the reward net's inputs with the statistics of the
         `"demonstrations"`, or with `"running"` ones of expert and generator, as upstream's examples
-        do; None for neither
+        do; None leaves them, which suits observations of similar scale
     :param normalize_rewards: standardise the generator's rewards with running statistics
     :param horizon: what to do when episodes differ in length, which tells the learner about the
         reward: `"error"`, or `"allow"` it
@@ -121,7 +121,7 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         disc_learning_rate: float = 1e-3,
         reward_net_class: type[RewardNet] | None = None,
         reward_net_kwargs: dict[str, Any] | None = None,
-        normalize_reward_inputs: InputNorm | None = "demonstrations",
+        normalize_reward_inputs: InputNorm | None = None,
         normalize_rewards: bool = True,
         horizon: Horizon = "error",
         _init_setup_model: bool = True,

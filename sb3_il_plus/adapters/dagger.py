@@ -17,7 +17,7 @@ from imitation.algorithms import dagger
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from sb3_il_plus.adapters.bc import (
     SupervisedAlgorithm,
@@ -26,7 +26,8 @@ from sb3_il_plus.adapters.bc import (
 )
 from sb3_il_plus.adapters.bridge import BridgeLogger, upstream_warnings_silenced
 from sb3_il_plus.data.demonstrations import Demonstrations
-from sb3_il_plus.data.recorder import EpisodeRecorder
+from sb3_il_plus.data.recorder import EpisodeRecorder, tapped
+from sb3_il_plus.data.validation import fit_to
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.experts.expert import Expert, as_expert
 from sb3_il_plus.randomness import child_generator, child_seed
@@ -174,33 +175,34 @@ class DAgger(SupervisedAlgorithm):
         round_num, expert = self.trainer.round_num, self.expert
         assert expert is not None
         seed = child_seed(self._base_seed, f"round {round_num}")
-        collector = _Collector(
-            self.env,
-            get_robot_acts=lambda observations: self.policy.predict(observations)[0],
-            beta=self.trainer.beta_schedule(round_num),
-            save_dir="unused",
-            rng=np.random.default_rng(seed),
-        )
-        recorder = EpisodeRecorder(self.observation_space, self.action_space)
+        beta = self.trainer.beta_schedule(round_num)
         go_on = True
         callback.on_rollout_start()
-        with th.random.fork_rng(devices=[]):
+        with tapped(self.env) as (venv, tap), th.random.fork_rng(devices=[]):
             th.manual_seed(seed)
-            self.env.seed(seed)
-            raw = self._raw_observations(collector.reset())
-            recorder.reset(raw)
+            venv.seed(seed)
+            collector = _Collector(
+                venv,
+                get_robot_acts=lambda observations: self.policy.predict(observations)[0],
+                beta=beta,
+                save_dir="unused",
+                rng=np.random.default_rng(seed),
+            )
+            collector.reset()
+            recorder = EpisodeRecorder(tap.observation_space, tap.action_space)
+            recorder.reset(tap.raw_observations)
             while go_on and not self._round_is_over(recorder, total_timesteps):
-                labels, _ = expert.predict(raw, deterministic=True)
-                observations, rewards, dones, infos = collector.step(labels)
-                raw = self._raw_observations(observations)
-                recorder.add(labels, rewards, dones, self._raw_infos(infos), raw)
+                # The demonstrator sees, and the data holds, what lies below a VecNormalize.
+                labels, _ = expert.predict(tap.raw_observations, deterministic=True)
+                _, rewards, dones, infos = collector.step(labels)
+                recorder.add(labels, *tap.raw_step)
                 self.num_timesteps += self.n_envs
                 self.n_expert_queries += self.n_envs
                 self._update_info_buffer(infos, dones)
                 callback.update_locals(locals())
                 go_on = callback.on_step()
         callback.on_rollout_end()
-        self.logger.record("rollout/beta", collector.beta)
+        self.logger.record("rollout/beta", beta)
         self.logger.record("rollout/expert_queries", self.n_expert_queries)
         self._add_labels(recorder.demonstrations(keep_unfinished=True))
         return go_on
@@ -214,13 +216,14 @@ class DAgger(SupervisedAlgorithm):
         return enough or self.num_timesteps >= total_timesteps
 
     def _add_labels(self, labels: Demonstrations | None) -> None:
-        known = [] if self.demonstrations is None else [self.demonstrations]
-        parts = [*known, *([] if labels is None else [labels])]
-        if len(known) == 0 and labels is not None:
+        if labels is None:
+            return
+        labels = fit_to(labels, self.observation_space, self.action_space)
+        if self.demonstrations is None:
             self.demonstrations = labels
             self._set_observation_statistics()
-        elif parts:
-            self.demonstrations = Demonstrations.concatenate(parts)
+        else:
+            self.demonstrations = Demonstrations.concatenate([self.demonstrations, labels])
 
     def _train_on_all_labels(self) -> None:
         """One round of upstream's behavioural cloning on everything labelled so far."""
@@ -242,21 +245,6 @@ class DAgger(SupervisedAlgorithm):
             self.trainer.extend_and_update(arguments)
         self.policy.set_training_mode(False)
         self._n_updates += n_batches
-
-    def _raw_observations(self, observations: VecEnvObs) -> Any:
-        """What the demonstrator sees: the observations before `VecNormalize`."""
-        normalizer = self._vec_normalize_env
-        return observations if normalizer is None else normalizer.get_original_obs()
-
-    def _raw_infos(self, infos: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The same for the last observations, which SB3 hides in the infos."""
-        normalizer, key = self._vec_normalize_env, "terminal_observation"
-        if normalizer is None:
-            return infos
-        return [
-            {**info, key: normalizer.unnormalize_obs(info[key])} if key in info else info
-            for info in infos
-        ]
 
     # -- saving ----------------------------------------------------------------------------------
 

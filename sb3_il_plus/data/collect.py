@@ -14,12 +14,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_normalize
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.metadata import library_versions
-from sb3_il_plus.data.recorder import EpisodeRecorder
+from sb3_il_plus.data.recorder import EpisodeRecorder, RawTap, tapped
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.evaluation import frozen, global_seed, opened
 from sb3_il_plus.experts.expert import Expert, as_expert
@@ -64,7 +63,7 @@ def collect(
             "a VecEnv brings its own number"
         )
     seed = fresh_seed() if seed is None else seed
-    with opened(env, n_envs) as venv, frozen(venv), _tapped(venv) as (venv, tap), global_seed(seed):
+    with opened(env, n_envs) as venv, frozen(venv), tapped(venv) as (venv, tap), global_seed(seed):
         actor = _actor(expert, venv, tap)
         quota = _Quota(amount, venv.num_envs, of_episodes=n_timesteps is None)
         venv.seed(child_seed(seed, "demonstrations"))
@@ -85,7 +84,7 @@ def collect(
 def _record(
     actor: Expert,
     venv: VecEnv,
-    tap: _Tap,
+    tap: RawTap,
     quota: _Quota,
     deterministic: bool,
     advance: Callable[[int], None],
@@ -117,41 +116,6 @@ def _amount(n_episodes: int | None, n_timesteps: int | None) -> int:
     if amount < 1:
         raise UserError(f"{name}={amount} must be at least 1")
     return amount
-
-
-class _Tap(VecEnvWrapper):
-    """Keeps what passes by: the last step as the wrapped environment returned it."""
-
-    raw_observations: Any
-    raw_step: tuple[np.ndarray, np.ndarray, list[dict[str, Any]], Any]
-    """Rewards, dones, infos and observations."""
-
-    def reset(self) -> VecEnvObs:
-        self.raw_observations = self.venv.reset()
-        return self.raw_observations
-
-    def step_wait(self) -> VecEnvStepReturn:
-        observations, rewards, dones, infos = self.venv.step_wait()
-        # VecNormalize is about to replace the last observations in the infos by normalised ones.
-        self.raw_step = rewards, dones, [dict(info) for info in infos], observations
-        self.raw_observations = observations
-        return observations, rewards, dones, infos
-
-
-@contextmanager
-def _tapped(venv: VecEnv) -> Iterator[tuple[VecEnv, _Tap]]:
-    """Put a tap below the `VecNormalize` of an environment, or around it where it has none."""
-    normalizer = unwrap_vec_normalize(venv)
-    if normalizer is None:
-        tap = _Tap(venv)
-        yield tap, tap
-        return
-    inner = normalizer.venv
-    normalizer.venv = _Tap(inner)
-    try:
-        yield venv, normalizer.venv
-    finally:
-        normalizer.venv = inner
 
 
 class _Quota:
@@ -192,7 +156,7 @@ class _Quota:
         return [*whole, *range(len(whole), n_episodes)]
 
 
-def _actor(expert: Any, venv: VecEnv, tap: _Tap) -> Expert:
+def _actor(expert: Any, venv: VecEnv, tap: RawTap) -> Expert:
     normalizer = unwrap_vec_normalize(venv)
     normalized = normalizer is not None and normalizer.norm_obs
     if isinstance(expert, Expert) or not normalized or not hasattr(expert, "predict"):

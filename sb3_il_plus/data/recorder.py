@@ -1,17 +1,21 @@
-"""`EpisodeRecorder`: from the steps of a vectorised environment to `Demonstrations`.
+"""From the steps of a vectorised environment to `Demonstrations`.
 
-Whoever steps an environment (collecting, DAgger, a person at the keyboard) hands each step over;
-the recorder keeps the copies' episodes apart and knows where SB3 hides their last observations.
+Whoever steps an environment (collecting, DAgger, a person at the keyboard) hands each step to an
+`EpisodeRecorder`, which keeps the copies' episodes apart and knows where SB3 hides their last
+observations. `tapped` shows the raw steps below a `VecNormalize`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_normalize
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.demonstrations import Demonstrations
@@ -120,6 +124,43 @@ class EpisodeRecorder:
             action_space=self._action_space,
             metadata=metadata or {},
         )
+
+
+class RawTap(VecEnvWrapper):
+    """Keeps what passes by: the last step as the wrapped environment returned it."""
+
+    raw_observations: Any
+    raw_step: tuple[np.ndarray, np.ndarray, list[dict[str, Any]], Any]
+    """Rewards, dones, infos and observations."""
+
+    def reset(self) -> VecEnvObs:
+        """Reset, and keep the first observations."""
+        self.raw_observations = self.venv.reset()
+        return self.raw_observations
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Finish a step, and keep it."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        # VecNormalize is about to replace the last observations in the infos by normalised ones.
+        self.raw_step = rewards, dones, [dict(info) for info in infos], observations
+        self.raw_observations = observations
+        return observations, rewards, dones, infos
+
+
+@contextmanager
+def tapped(venv: VecEnv) -> Iterator[tuple[VecEnv, RawTap]]:
+    """Put a tap below the `VecNormalize` of an environment, or around it where it has none."""
+    normalizer = unwrap_vec_normalize(venv)
+    if normalizer is None:
+        tap = RawTap(venv)
+        yield tap, tap
+        return
+    inner = normalizer.venv
+    normalizer.venv = RawTap(inner)
+    try:
+        yield venv, normalizer.venv
+    finally:
+        normalizer.venv = inner
 
 
 def _last_observation(info: Mapping[str, Any], like: Any) -> Any:

@@ -121,8 +121,8 @@ def draw_indices(n: int, batch_size: int, rng: np.random.Generator) -> np.ndarra
 def transitions_at(demonstrations: Demonstrations, index: np.ndarray) -> dict[str, Any]:
     """Transitions as arrays under `imitation`'s names: obs, acts, next_obs, dones.
 
-    `dones` marks the end of an episode for whatever reason, because that is how `imitation` marks the
-    learner's own transitions; a discriminator must not tell the two apart by the mark.
+    `dones` marks the end of an episode for whatever reason, because that is how `imitation` marks
+    the learner's own transitions; a discriminator must not tell the two apart by the mark.
     """
     return {
         "obs": demonstrations.observations_at(index),

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 import torch as th
-from conftest import CARTPOLE, PENDULUM
 from gymnasium import spaces
+from scripted_experts import CARTPOLE, PENDULUM
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy

@@ -6,8 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from conftest import CARTPOLE, PENDULUM
 from gymnasium import spaces
+from scripted_experts import CARTPOLE, PENDULUM
 from stable_baselines3.common.callbacks import EvalCallback, StopTrainingOnRewardThreshold
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize

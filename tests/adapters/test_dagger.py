@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch as th
-from conftest import CARTPOLE, balance
+from scripted_experts import CARTPOLE, balance
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.vec_env import VecNormalize
 

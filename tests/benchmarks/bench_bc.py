@@ -1,6 +1,6 @@
 """BC's batches per second against `imitation` fed with `Transitions`, same policy and batches.
 
-    python tests/benchmarks/bench_bc.py
+python tests/benchmarks/bench_bc.py
 """
 
 import tempfile

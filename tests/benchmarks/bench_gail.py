@@ -1,6 +1,6 @@
 """Wall time of GAIL through the adapter against the same calls made directly to `imitation`.
 
-    python tests/benchmarks/bench_gail.py
+python tests/benchmarks/bench_gail.py
 """
 
 import tempfile
@@ -43,9 +43,7 @@ def main() -> None:
 
     def theirs():
         venv = make_vec(ENV, 8, seed=0)
-        net = BasicRewardNet(
-            venv.observation_space, venv.action_space, normalize_input_layer=RunningNorm
-        )
+        net = BasicRewardNet(venv.observation_space, venv.action_space)
         trainer = UpstreamGAIL(
             demonstrations=transitions,
             demo_batch_size=BATCH,

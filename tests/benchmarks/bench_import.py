@@ -1,6 +1,6 @@
 """Seconds that `import sb3_il_plus` and `sb3-il-plus --help` take, medians of fresh processes.
 
-    python tests/benchmarks/bench_import.py
+python tests/benchmarks/bench_import.py
 """
 
 import statistics
