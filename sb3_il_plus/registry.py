@@ -36,6 +36,7 @@ class Registry:
         self._specs: dict[str, AlgorithmSpec] = {}
         self._group = group
         self._plugins: dict[str, list[EntryPoint]] | None = None
+        self._loaded: set[str] = set()
         for spec in builtin:
             self.register(spec)
 
@@ -130,15 +131,15 @@ class Registry:
     def _resolve(self, name: str) -> AlgorithmSpec:
         """Return the spec of a known name; a plugin that cannot be read gets an `error`."""
         points = self._found_plugins().get(name, [])
-        claims = [point.value for point in points]
+        claims = sorted({point.value for point in points})
         if name in self._specs:
             spec = self._specs[name]
             # A plugin's import may register the very spec that its entry point names.
-            claims = [claim for claim in claims if claim != spec.entry_point]
-            if not claims or not spec.entry_point.startswith("sb3_il_plus."):
+            others = [claim for claim in claims if claim != spec.entry_point]
+            if not others or name in self._loaded:
                 return spec
-            claims.insert(0, spec.entry_point)
-        if len(set(claims)) > 1:
+            claims = [spec.entry_point, *others]
+        if len(claims) > 1:
             reason = f"the name is claimed by {' and by '.join(claims)}; uninstall one of them"
             return AlgorithmSpec(name, claims[0], family="broken", error=reason)
         return self._load_plugin(points[0])
@@ -149,12 +150,13 @@ class Registry:
             spec = target if isinstance(target, AlgorithmSpec) else target.spec
             if not isinstance(spec, AlgorithmSpec):
                 raise TypeError("it has no AlgorithmSpec in its attribute `spec`")
-        except Exception as error:  # a stranger's import may raise anything
+        except (Exception, SystemExit) as error:  # a stranger's import may raise anything
             reason = f"plugin {point.value!r} failed to import: {type(error).__name__}: {error}"
             return AlgorithmSpec(
                 point.name, "broken.plugin:" + point.name, family="broken", error=reason
             )
-        self._specs.pop(spec.name, None)
+        self._specs.pop(point.name, None)
+        self._loaded.add(point.name)
         return self.register(replace(spec, name=point.name))
 
 
