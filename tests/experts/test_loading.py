@@ -157,6 +157,22 @@ def test_every_algorithm_acts_the_same_after_each_way_through_a_file(case, tmp_p
     assert again.name == in_env.name == "agent"
 
 
+def test_a_model_of_ours_is_an_expert_too(tmp_path):
+    pytest.importorskip("imitation")
+    from sb3_il_plus import collect, make
+
+    pilot = as_expert(
+        lambda observation: int(observation[2] > 0),
+        gym.make("CartPole-v1").observation_space,
+        spaces.Discrete(2),
+    )
+    model = make("bc", "CartPole-v1", collect(pilot, "CartPole-v1", n_episodes=2, seed=0), seed=0)
+    model.save(tmp_path / "bc.zip")
+    for env in (None, "CartPole-v1"):
+        expert = load_expert(tmp_path / "bc.zip", env)
+        assert_same_actions(expert, model, spaces.Box(-1, 1, (4,)))
+
+
 def test_files_of_our_own_hold_no_pickle_but_torchs(tmp_path):
     model, env = trained(*CASES[0])
     as_expert(model, env.observation_space, env.action_space).save(tmp_path / "own.zip")

@@ -94,6 +94,13 @@ def test_the_same_seed_gives_the_same_expert_and_leaves_the_generators_alone(tra
     assert not np.array_equal(same, different)
 
 
+def test_a_progress_bar_is_shown_when_asked_for(tmp_path, capfd):
+    with pytest.raises(UserError, match="no better than random"):
+        train_expert("CartPole-v1", cache_dir=tmp_path, total_timesteps=1, progress_bar=True)
+    shown = "".join(capfd.readouterr())
+    assert "100%" in shown or "256" in shown
+
+
 def test_statistics_are_kept_where_the_zoo_normalises(tmp_path):
     changes = {"n_envs": 2, "n_steps": 64, "learning_rate": "lin_0.002"}
     arguments = {

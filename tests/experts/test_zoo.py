@@ -56,25 +56,55 @@ def test_an_entry_becomes_arguments():
     assert not {"policy", "n_envs", "n_timesteps"} & set(arguments)
 
 
-@rl_zoo3
+ENTRIES = [
+    "atari",
+    "CartPole-v1",
+    "MountainCar-v0",
+    "HalfCheetah-v3",
+    "Ant-v3",
+    "Reacher-v2",
+    "LunarLander-v2",
+    "LunarLander-v3",
+]
+
+
 @pytest.mark.parametrize(
-    ("algorithm", "env_id", "entry"),
+    ("env_id", "entry"),
     [
-        ("ppo", "seals/CartPole-v0", "CartPole-v1"),
-        ("ppo", "seals/MountainCar-v0", "MountainCar-v0"),
-        ("ppo", "seals/HalfCheetah-v1", "HalfCheetah-v3"),
-        ("sac", "seals/Humanoid-v1", "Humanoid-v3"),
-        ("tqc", "Ant-v5", "Ant-v3"),
-        ("ppo", "Reacher-v4", "Reacher-v2"),
-        ("td3", "Hopper-v4", "Hopper-v3"),
-        ("ppo", "LunarLander-v3", "LunarLander-v2"),
-        ("ppo", "ALE/Pong-v5", "atari"),
-        ("dqn", "PongNoFrameskip-v4", "atari"),
-        ("recurrent_ppo", "Acrobot-v1", "Acrobot-v1"),
+        ("CartPole-v1", "CartPole-v1"),
+        ("LunarLander-v2", "LunarLander-v2"),
+        ("seals/CartPole-v0", "CartPole-v1"),
+        ("seals/MountainCar-v0", "MountainCar-v0"),
+        ("seals/HalfCheetah-v1", "HalfCheetah-v3"),
+        ("Ant-v5", "Ant-v3"),
+        ("Reacher-v4", "Reacher-v2"),
+        ("LunarLander-v4", "LunarLander-v3"),
+        ("ALE/Pong-v5", "atari"),
+        ("PongNoFrameskip-v4", "atari"),
+        ("HalfCheetahBulletEnv-v0", None),
+        ("minigrid/CartPole-v1", None),
+        ("mine", None),
     ],
 )
-def test_environments_find_the_entry_of_their_kin(algorithm, env_id, entry):
-    assert tuned_hyperparameters(algorithm, env_id).source == f"RL Zoo's {algorithm} for {entry}"
+def test_environments_find_the_entry_of_their_kin(env_id, entry):
+    assert zoo._entry_name(env_id, ENTRIES) == entry
+
+
+@rl_zoo3
+@pytest.mark.parametrize(
+    ("algorithm", "env_id"),
+    [
+        ("ppo", "seals/CartPole-v0"),
+        ("sac", "seals/Humanoid-v1"),
+        ("tqc", "Ant-v5"),
+        ("td3", "Hopper-v4"),
+        ("recurrent_ppo", "Acrobot-v1"),
+    ],
+)
+def test_the_zoo_has_the_kin_of_these(algorithm, env_id):
+    base = env_id.removeprefix("seals/").partition("-v")[0]
+    source = tuned_hyperparameters(algorithm, env_id).source
+    assert source.startswith(f"RL Zoo's {algorithm} for {base}-v")
 
 
 @rl_zoo3
