@@ -83,7 +83,21 @@ def load(
             "load it with that class, or with sb3_il_plus.load_model()"
         )
     if print_system_info:
-        print(f"== SAVED WITH ==\n{content['versions']}")
+        print(f"== SAVED WITH ==\n{content.get('versions')}")
+    with serialization.refusing(f"{path} does not fit {_full_name(cls)}"):
+        return _build(cls, path, archive, env, device, given)
+
+
+def _build(
+    cls: type[Model],
+    path: Any,
+    archive: serialization.Archive,
+    env: Any,
+    device: th.device | str,
+    given: dict[str, Any],
+) -> Model:
+    """A model from the content of its file."""
+    content = archive.data
     trusted = serialization.TRUSTED_PACKAGES | {cls.__module__.partition(".")[0]}
     observation_space = serialization.decode(content["observation_space"])
     action_space = serialization.decode(content["action_space"])
@@ -167,7 +181,7 @@ def _decode_arguments(
         warnings.warn(
             f"{name} was a {decoded.description}, which a file cannot hold; its default is used. "
             f"Pass load(..., {name}=...) to set it",
-            stacklevel=4,
+            stacklevel=5,
         )
     return arguments
 
@@ -176,13 +190,10 @@ def _restore(model: DemonstrationAlgorithm, archive: serialization.Archive) -> N
     """Put tensors and counters of a file in place."""
     tensors = {name: value for name, value in archive.tensors.items() if name != "demonstrations"}
     variables = tensors.pop("pytorch_variables", {})
-    try:
-        model.set_parameters(tensors, exact_match=True, device=model.device)
-        for name, value in variables.items():
-            _attribute(model, name).data = value.data.to(model.device)
-        model._load_state(archive.data["state"])
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise FileError(f"the file's content does not fit the model: {error}") from error
+    model.set_parameters(tensors, exact_match=True, device=model.device)
+    for name, value in variables.items():
+        _attribute(model, name).data = value.data.to(model.device)
+    model._load_state(archive.data["state"])
 
 
 def _full_name(cls: type) -> str:
@@ -217,5 +228,5 @@ def _warn_of_other_data(model: DemonstrationAlgorithm, fingerprint: str | None) 
         warnings.warn(
             f"the model was saved with other demonstrations ({fingerprint}) than it is loaded with "
             f"({given.fingerprint()})",
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -15,7 +15,8 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,8 +24,10 @@ from typing import IO, Any
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import BaseBuffer
 
-from sb3_il_plus.errors import FileError
+from sb3_il_plus.errors import FileError, UserError
 from sb3_il_plus.files import atomic_write
 from sb3_il_plus.spaces import space_from_json, space_to_json
 
@@ -32,6 +35,9 @@ TRUSTED_PACKAGES = frozenset(
     {"torch", "stable_baselines3", "sb3_contrib", "imitation", "sb3_il_plus"}
 )
 """Packages whose classes a file may name."""
+
+_PARTS = (th.nn.Module, th.optim.Optimizer, BaseAlgorithm, BaseBuffer)
+"""Kinds of classes a file may name: building one of these does nothing to the machine."""
 
 FORMAT_VERSION = 1
 
@@ -76,8 +82,9 @@ def _encode_kind(value: Any) -> dict[str, Any]:
         return {"!tuple": [encode(item) for item in value]}
     if isinstance(value, Mapping):
         return {"!dict": [[encode(key), encode(item)] for key, item in value.items()]}
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return {"!array": {"dtype": value.dtype.str, "values": value.tolist()}}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        flat = [encode(item) for item in value.flatten().tolist()]
+        return {"!array": {"dtype": value.dtype.str, "shape": list(value.shape), "values": flat}}
     if isinstance(value, type):
         return {"!class": f"{value.__module__}:{value.__qualname__}"}
     return {"!unsaved": f"{type(value).__name__} {getattr(value, '__name__', '')}".strip()}
@@ -87,23 +94,28 @@ def decode(value: Any, trusted: Collection[str] = TRUSTED_PACKAGES) -> Any:
     """Turn what `encode` wrote back into values.
 
     :param trusted: top-level packages whose classes may be named
-    :raises FileError: an unknown kind, or a class outside `trusted`
+    :raises FileError: nothing that `encode` writes, or a class outside `trusted`
     """
+    with refusing("not a value that a file holds"):
+        return _decode(value, trusted)
+
+
+def _decode(value: Any, trusted: Collection[str]) -> Any:
     if isinstance(value, list):
-        return [decode(item, trusted) for item in value]
+        return [_decode(item, trusted) for item in value]
     if not isinstance(value, dict):
         return value
     if len(value) != 1 or not next(iter(value)).startswith("!"):
-        return {key: decode(item, trusted) for key, item in value.items()}
+        return {key: _decode(item, trusted) for key, item in value.items()}
     (kind, content), *_ = value.items()
     if kind == "!float":
         return float(content)
     if kind == "!tuple":
-        return tuple(decode(item, trusted) for item in content)
+        return tuple(_decode(item, trusted) for item in content)
     if kind == "!dict":
-        return {decode(key, trusted): decode(item, trusted) for key, item in content}
+        return {_decode(key, trusted): _decode(item, trusted) for key, item in content}
     if kind == "!array":
-        return np.asarray(content["values"], dtype=np.dtype(content["dtype"]))
+        return _decode_array(trusted=trusted, **content)
     if kind == "!space":
         return space_from_json(content)
     if kind == "!class":
@@ -111,6 +123,12 @@ def decode(value: Any, trusted: Collection[str] = TRUSTED_PACKAGES) -> Any:
     if kind == "!unsaved":
         return Unsaved(content)
     raise FileError(f"unknown kind of value {kind!r}: was the file written by a newer version?")
+
+
+def _decode_array(dtype: str, shape: list[int], values: list, trusted: Collection[str]) -> Any:
+    if np.dtype(dtype).kind not in "biuf":
+        raise TypeError(f"an array of {dtype}")
+    return np.array(_decode(values, trusted), dtype=dtype).reshape(shape)
 
 
 def _find_class(path: str, trusted: Collection[str]) -> type:
@@ -130,6 +148,11 @@ def _find_class(path: str, trusted: Collection[str]) -> type:
         ) from error
     if not isinstance(found, type):
         raise FileError(f"the file names {path!r} as a class, but it is a {type(found).__name__}")
+    if not issubclass(found, _PARTS):
+        raise FileError(
+            f"the file names the class {path!r}, which is not of a kind that models are made of; "
+            "pass it yourself with custom_objects={'argument': TheClass}"
+        )
     return found
 
 
@@ -160,13 +183,24 @@ def read_archive(path: str | Path | IO[bytes], device: th.device | str = "cpu") 
 
     :raises FileError: the file is missing, damaged, of another kind, or holds more than tensors
     """
+    with (
+        refusing(f"{path} is not a complete model file"),
+        zipfile.ZipFile(_find(path)) as archive,
+    ):
+        content = _read_data(archive.read("data"), path)
+        tensors = {name: read_tensors(archive, name, device) for name in content.pop("tensors")}
+        return Archive(content, tensors)
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Turn whatever damaged content raises into a `FileError` that begins with `what`."""
     try:
-        with zipfile.ZipFile(_find(path)) as archive:
-            content = _read_data(archive, path)
-            tensors = {name: read_tensors(archive, name, device) for name in content.pop("tensors")}
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
-        raise FileError(f"{path} is not a complete model file: {error}") from error
-    return Archive(content, tensors)
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # zlib, struct, torch, ... each has its own
+        raise FileError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def _find(path: str | Path | IO[bytes]) -> Path | IO[bytes]:
@@ -178,9 +212,9 @@ def _find(path: str | Path | IO[bytes]) -> Path | IO[bytes]:
     raise FileError(f"there is no model file {str(path)!r}")
 
 
-def _read_data(archive: zipfile.ZipFile, path: Any) -> dict[str, Any]:
+def _read_data(text: bytes, path: Any) -> dict[str, Any]:
     try:
-        content = json.loads(archive.read("data"))
+        content = json.loads(text)
         version = content["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise FileError(
@@ -199,7 +233,5 @@ def read_tensors(archive: zipfile.ZipFile, name: str, device: th.device | str) -
     :raises KeyError: there is no such entry
     """
     buffer = io.BytesIO(archive.read(f"{name}.pth"))
-    try:
+    with refusing(f"entry {name}.pth holds something other than tensors"):
         return th.load(buffer, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises all kinds on damaged files
-        raise FileError(f"entry {name}.pth holds something other than tensors: {error}") from error
