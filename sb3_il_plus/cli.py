@@ -19,6 +19,7 @@ import typer
 
 from sb3_il_plus.cli_support import (
     algorithm_settings,
+    check_sources,
     command,
     console,
     find_expert,
@@ -200,6 +201,7 @@ def train(
 
     check_writable(out.absolute().parent)
     spec = registry.get(algorithm)
+    check_sources(spec, {"environment": env, "demonstrations": demos, "expert": expert})
     tuned = algorithm_settings(spec, env, timesteps, parse_settings(settings or []))
     given = dict(tuned.hyperparameters)
     if demos is not None:
@@ -210,8 +212,6 @@ def train(
         given["env"] = make_vec(env, tuned.n_envs)
         if expert is not None:
             given["expert"] = find_expert(expert, env)
-    elif "environment" in spec.consumes:
-        raise UserError(f"{algorithm} learns in an environment: name one with --env")
     log_folder = None if tensorboard is None else str(tensorboard)
     model = registry.make(algorithm, seed=seed, tensorboard_log=log_folder, **given)
     start = time.perf_counter()

@@ -9,7 +9,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -111,6 +111,25 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
                 raise UserError(f"--set {assignment!r}: {part!r} was set to a single value before")
         target[last] = value
     return settings
+
+
+_OPTIONS = {"environment": "--env", "demonstrations": "--demos", "expert": "--expert"}
+
+
+def check_sources(spec: AlgorithmSpec, given: Mapping[str, str | None]) -> None:
+    """Make sure that an algorithm is given what it learns from.
+
+    :param given: source -> what the user typed for it, if anything
+    :raises UserError: names the options that are missing, or superfluous
+    """
+    missing = [_OPTIONS[name] for name in _OPTIONS if name in spec.consumes and not given[name]]
+    if missing:
+        raise UserError(f"{spec.name} learns from {' and '.join(missing)}, which you did not give")
+    if given["expert"] and "expert" not in spec.consumes:
+        raise UserError(
+            f"{spec.name} cannot ask an expert: leave out --expert, and give it demonstrations "
+            "that 'sb3-il-plus collect' made of the expert"
+        )
 
 
 def algorithm_settings(

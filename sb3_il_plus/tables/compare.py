@@ -123,8 +123,12 @@ def comparison(
     if not names:
         raise InapplicableError(f"no algorithm of the family 'imitation' applies to {environment}")
     changes = dict(hyperparameters or {})
-    if unknown := sorted(set(changes) - set(names)):
-        raise UserError(f"hyperparameters are given for {unknown[0]!r}, which is not compared")
+    for name, change in changes.items():
+        if name not in names or not isinstance(change, Mapping):
+            raise UserError(
+                f"hyperparameters are given for {name!r} and must be for an algorithm "
+                f"({', '.join(names)}), as in --set {names[0]}.KEY=VALUE"
+            )
     content = {
         "environment": environment,
         "expert": task.expert,

@@ -72,10 +72,13 @@ class Display:
             (f"{self.counts['failed']} failed", "red" if self.counts["failed"] else ""),
             f" of {self.n_jobs} jobs, {_duration(now - self._start)} elapsed",
         )
+        overview = Table.grid()
+        overview.add_row(ProgressBar(self.n_jobs, self.n_done, width=60))
+        overview.add_row(summary)
         running = Table.grid(padding=(0, 2))
         for job, since in self._running.values():
             running.add_row(f"  {job.label}", Text(_duration(now - since), style="dim"))
-        return Group(ProgressBar(self.n_jobs, self.n_done, width=60), summary, running)
+        return Group(overview, running)
 
     def _line(self, event: Event) -> Text:
         word, style = _MARKS[event.state]
@@ -110,7 +113,9 @@ def _detail(event: Event) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """`12 s`, `3:07` or `1:02:03`."""
+    """`1.2 s`, `12 s`, `3:07` or `1:02:03`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -5,7 +5,6 @@ Runs in a worker process, but needs none: `execute(job, folder)` is a plain func
 
 from __future__ import annotations
 
-import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ from sb3_il_plus.files import atomic_write
 from sb3_il_plus.persistence import constructor_arguments
 from sb3_il_plus.randomness import child_seed
 from sb3_il_plus.tables.curve import MAX_COPIES, CurveCallback
-from sb3_il_plus.tables.jobs import Job, Kind, versions
+from sb3_il_plus.tables.jobs import Job, Kind, provenance
 from sb3_il_plus.tables.runs import FAILED, FINISHED, RunFolder
 
 _NOT_HYPERPARAMETERS = frozenset({"policy", "env", "demonstrations", "expert", "device"})
@@ -39,7 +38,7 @@ def execute(job: Job, folder: RunFolder, command: str = "") -> dict[str, Any]:
     :param command: what the user typed, kept in the record
     :return: the record
     """
-    start, began = time.perf_counter(), time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    start = time.perf_counter()
     # Workers do many jobs: what one drew from a global generator must not matter to the next.
     set_random_seed(job.settings.get("seed", 0))
     outcome: dict[str, Any]
@@ -52,10 +51,7 @@ def execute(job: Job, folder: RunFolder, command: str = "") -> dict[str, Any]:
         **job.to_json(),
         **outcome,
         "seconds": round(time.perf_counter() - start, 3),
-        "began": began,
-        "command": command,
-        "versions": {**versions(), "python": platform.python_version()},
-        "machine": platform.platform(),
+        **provenance(command),
     }
     folder.write_record(record)
     return record

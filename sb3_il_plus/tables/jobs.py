@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import platform
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -79,6 +81,16 @@ class Job:
             "settings": dict(self.settings),
             "needs": dict(self.needs),
         }
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """What a record says of where it comes from, besides the job: versions, machine, command."""
+    return {
+        "command": command,
+        "versions": {**versions(), "python": platform.python_version()},
+        "machine": platform.platform(),
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
 
 
 @cache

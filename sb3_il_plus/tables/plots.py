@@ -95,7 +95,8 @@ def draw_bars(table: Table, path: Path) -> None:
         )
         panel.set_xlim(*_limits(table))
         figure.suptitle(f"{table.environment}: final returns")
-        figure.legend(loc="outside right center")
+        if panel.get_legend_handles_labels()[1]:
+            figure.legend(loc="outside right center")
 
 
 def _draw_curve(panel: Axes, row: Row, curve: Curve, table: Table) -> None:
@@ -115,16 +116,9 @@ def _draw_curve(panel: Axes, row: Row, curve: Curve, table: Table) -> None:
 def _draw_bar(panel: Axes, position: int, row: Row, table: Table) -> None:
     figures = row.estimate
     if figures is None:
-        text = " failed" if row.errors else " no runs"
-        panel.text(
-            0,
-            position,
-            text,
-            va="center",
-            color=_GREY,
-            backgroundcolor="white",
-            transform=panel.get_yaxis_transform(),
-        )
+        text = "failed" if row.errors else "no runs"
+        transform = panel.get_yaxis_transform()
+        panel.text(0.01, position, text, va="center", color=_GREY, transform=transform)
         return
     start = _limits(table)[0]
     colour, _ = _look(row, table)

@@ -93,8 +93,8 @@ def to_markdown(table: Table) -> str:
     lines += ["", *(f"- {note}" for note in notes(table))]
     if table.records:
         last = table.records[-1]
-        versions = ", ".join(f"{k} {v}" for k, v in sorted(last.get("versions", {}).items()))
-        lines += ["", f"Made by `{last['command']}` with {versions}."] if versions else []
+        versions = ", ".join(f"{name} {number}" for name, number in last["versions"].items())
+        lines += ["", f"Made by `{last['command']}` with {versions}."]
     return "\n".join(lines) + "\n"
 
 

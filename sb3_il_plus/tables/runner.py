@@ -11,7 +11,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -19,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal, cast
 
 from sb3_il_plus.spec import AlgorithmSpec
-from sb3_il_plus.tables.jobs import Job
+from sb3_il_plus.tables.jobs import Job, provenance
 from sb3_il_plus.tables.runs import FAILED, FINISHED, RunFolder
 from sb3_il_plus.tables.worker import work
 
@@ -78,7 +77,11 @@ def run_jobs(
             if not pool.is_busy():
                 return
             for job, answer in pool.wait():
-                record = answer if isinstance(answer, dict) else _record_death(job, folder, answer)
+                if isinstance(answer, dict):
+                    record = answer
+                else:
+                    record = _record_of_death(job, answer, command)
+                    folder.write_record(record)
                 schedule.end(job, record["status"])
                 yield Event(job, record["status"], record)
 
@@ -197,17 +200,11 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _record_death(job: Job, folder: RunFolder, exit_code: int | None) -> dict[str, Any]:
+def _record_of_death(job: Job, exit_code: int | None, command: str) -> dict[str, Any]:
     reason = f"exit code {exit_code}"
     if exit_code is not None and exit_code < 0:
         reason = f"signal {signal.Signals(-exit_code).name}"
         if -exit_code == signal.SIGKILL:
             reason += ", perhaps for lack of memory: try a smaller --jobs"
-    record = {
-        **job.to_json(),
-        "status": FAILED,
-        "error": f"its process was ended by {reason}",
-        "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    folder.write_record(record)
-    return record
+    error = f"its process was ended by {reason}"
+    return {**job.to_json(), "status": FAILED, "error": error, **provenance(command)}

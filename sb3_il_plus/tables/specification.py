@@ -25,11 +25,13 @@ from sb3_il_plus.errors import FileError, UserError, suggest
 
 def _whole_number(value: Any) -> Any:
     """Accept `1e5`, which YAML reads as a float or even as text."""
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is no number")
     try:
         number = float(value)
     except (TypeError, ValueError):
         return value
-    return int(number) if number.is_integer() and not isinstance(value, bool) else value
+    return int(number) if number.is_integer() else value
 
 
 Count = Annotated[PositiveInt, BeforeValidator(_whole_number)]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sb3_il_plus.tables.runs import FAILED, FINISHED, RunFolder
+from sb3_il_plus.tables.runs import FINISHED, RunFolder
 from sb3_il_plus.tables.statistics import Estimate, estimate, share_above_random
 
 EXPERT, RANDOM, DEMONSTRATIONS = "expert", "random", "demonstrations"
@@ -193,12 +193,11 @@ def _curve(results: Sequence[Record]) -> Curve | None:
 
 def _error(id_: str, jobs: Mapping[str, Record], records: Mapping[str, Record]) -> str | None:
     """Why a job has no result: its own error, or that of a job it needs; None for neither."""
-    record = records.get(id_)
-    if record is not None:
-        return record["error"] if record["status"] == FAILED else None
-    for role, needed in jobs[id_]["needs"].items():
+    if id_ in records:
+        return records[id_].get("error")
+    for needed in jobs[id_]["needs"].values():
         if error := _error(needed, jobs, records):
-            return f"the {role} failed: {error}" if jobs[needed]["kind"] == role else error
+            return f"the {jobs[needed]['kind']} failed: {error}" if needed in records else error
     return None
 
 

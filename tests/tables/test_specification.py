@@ -1,0 +1,117 @@
+"""Specifications and presets: strict keys, and errors that say what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+from sb3_il_plus import registry
+from sb3_il_plus.errors import FileError, UserError
+from sb3_il_plus.tables import presets
+from sb3_il_plus.tables.planning import check_hyperparameters
+from sb3_il_plus.tables.specification import Specification, build, load_specification
+
+GOOD: dict[str, Any] = {
+    "environment": "CartPole-v1",
+    "expert": {"algorithm": "ppo"},
+    "demonstrations": {"n_episodes": 10},
+    "algorithms": {"bc": {"timesteps": 100, "hyperparameters": {"batch_size": 8}}},
+}
+
+
+def test_yaml_round_trip(tmp_path: Path) -> None:
+    specification = build(Specification, GOOD, "test")
+    path = tmp_path / "table.yaml"
+    path.write_text(specification.to_yaml())
+    assert load_specification(path) == specification
+
+
+def test_counts_may_be_written_as_powers_of_ten() -> None:
+    content = {**GOOD, "algorithms": {"bc": {"timesteps": "1e5"}}, "n_seeds": 2.0}
+    specification = build(Specification, content, "test")
+    assert specification.algorithms["bc"].timesteps == 100_000
+    assert specification.n_seeds == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_seed": 3}, "unknown key 'n_seed'; did you mean 'n_seeds'"),
+        ({"environment": None}, "environment=None: input should be a valid string"),
+        ({"n_seeds": 0}, "n_seeds=0: input should be greater than 0"),
+        ({"n_seeds": True}, "n_seeds: True is no number"),
+        ({"n_eval_episodes": 2.5}, "n_eval_episodes=2.5"),
+        ({"algorithms": {}}, "algorithms: name at least one"),
+        (
+            {"algorithms": {"bc": {"timesteps": 5, "hyperparameter": {}}}},
+            "unknown key 'algorithms.bc.hyperparameter'; did you mean 'hyperparameters'?",
+        ),
+        ({"algorithms": {"bc": {}}}, "'algorithms.bc.timesteps' is missing"),
+        ({"expert": {"path": "a.zip", "algorithm": "ppo"}}, "either a path or an algorithm"),
+        ({"expert": None}, "without an expert, demonstrations need a path"),
+        ({"demonstrations": {}}, "demonstrations: give a path, n_episodes, or both"),
+    ],
+)
+def test_errors_name_key_and_remedy(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        build(Specification, {**GOOD, **change}, "table.yaml")
+    assert str(caught.value).startswith("table.yaml: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, "a: [1", "\x00"])
+def test_unreadable_files(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "table.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(FileError, match=r"cannot read .*table\.yaml"):
+        load_specification(path)
+
+
+def test_a_file_without_keys(tmp_path: Path) -> None:
+    path = tmp_path / "table.yaml"
+    path.write_text("- a\n- b\n")
+    with pytest.raises(UserError, match="must hold keys and values, not list"):
+        load_specification(path)
+
+
+def _shipped() -> list[str]:
+    folder = Path(presets.__file__).parent / "presets"
+    return sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", _shipped())
+def test_every_shipped_preset_is_valid(name: str) -> None:
+    if name != "default":
+        import seals  # noqa: F401
+
+        assert name in gym.registry
+    preset = presets.load_preset(name)
+    assert preset.algorithms
+    for algorithm, settings in preset.algorithms.items():
+        check_hyperparameters(registry.get(algorithm), settings.hyperparameters)
+
+
+def test_a_preset_comes_before_the_default_one() -> None:
+    bc, gail = registry.get("bc"), registry.get("gail")
+    special = presets.load_preset("seals/CartPole-v0").algorithms
+    assert presets.tuned_settings(bc, "seals/CartPole-v0").timesteps == special["bc"].timesteps
+    assert presets.tuned_settings(bc, "Other-v0").timesteps == 5_000
+    assert presets.tuned_settings(gail, "Other-v0").n_envs == 8
+    assert presets.tuned_settings(gail, "../../setup").timesteps == 100_000
+
+
+def test_changes_to_a_preset() -> None:
+    gail = registry.get("gail")
+    before = presets.tuned_settings(gail, "seals/CartPole-v0").hyperparameters
+    changes = {"demo_batch_size": 7, "generator_kwargs": {"gamma": 0.5}}
+    after = presets.tuned_settings(gail, "seals/CartPole-v0", 9, changes)
+    assert after.timesteps == 9
+    assert after.hyperparameters == {
+        **before,
+        "demo_batch_size": 7,
+        "generator_kwargs": {**before["generator_kwargs"], "gamma": 0.5},
+    }
