@@ -194,10 +194,7 @@ def check_progress_bar(task: Task) -> None:
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
         task.model().learn(task.timesteps, progress_bar=True)
-    expect(
-        f"{task.timesteps}/{task.timesteps}" in shown.getvalue(),
-        f"learn(progress_bar=True) showed {shown.getvalue()!r}",
-    )
+    expect("100%" in shown.getvalue(), f"learn(progress_bar=True) showed {shown.getvalue()!r}")
 
 
 CHECKS = (
