@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import platform
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -111,20 +112,19 @@ def package_digest(package: str) -> str:
 
     Version numbers stay the same while somebody edits an algorithm; this does not.
     """
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        return ""
-    root = Path(spec.origin).parent
-    if spec.submodule_search_locations is None:
-        files = [Path(spec.origin)]
+    if package in sys.modules:  # such as a script that registered its own algorithm: __main__
+        origin = getattr(sys.modules[package], "__file__", None)
     else:
-        files = [
-            path
-            for path in sorted(root.rglob("*.py"))
-            if not (
-                package == "sb3_il_plus" and path.relative_to(root).parts[0] in _WITHOUT_INFLUENCE
-            )
-        ]
+        spec = importlib.util.find_spec(package)
+        origin = None if spec is None else spec.origin
+    if origin is None:
+        return ""
+    root = Path(origin).parent
+    files = [Path(origin)]
+    if files[0].name == "__init__.py":
+        ignored = _WITHOUT_INFLUENCE if package == "sb3_il_plus" else frozenset()
+        paths = sorted(root.rglob("*.py"))
+        files = [path for path in paths if path.relative_to(root).parts[0] not in ignored]
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.relative_to(root).as_posix().encode())
