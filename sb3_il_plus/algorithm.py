@@ -194,7 +194,7 @@ class DemonstrationAlgorithm(BaseAlgorithm):
     def _build_policy_kwargs(self) -> dict[str, Any]:
         """The policy's arguments, with the normalising features extractor where asked for."""
         if not self.normalize_observations:
-            return self.policy_kwargs
+            return dict(self.policy_kwargs)  # SB3's off-policy algorithms write into theirs
         return normalization.add_to_policy_kwargs(self.policy_kwargs, self.policy_class)
 
     def _set_observation_statistics(self) -> None:

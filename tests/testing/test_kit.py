@@ -173,7 +173,7 @@ def run():
 @pytest.mark.parametrize(
     ("cls", "check", "finding"),
     [
-        (CountsTwice, "timesteps_counted", "num_timesteps is 192 and _n_updates 96 after 96 gradient"),
+        (CountsTwice, "timesteps_counted", "num_timesteps is 192 and _n_updates 96 after 96"),
         (IgnoresCallbacks, "callback_stops", "returned False at call 5; it was called 960 times"),
         (IgnoresCallbacks, "callback_function", "a function that returned False at call 3 was"),
         (IgnoresCallbacks, "eval_callback", "StopTrainingOnRewardThreshold(-inf) stopped at"),
