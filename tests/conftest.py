@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 th.set_num_threads(1)
 
 collect_ignore = ["plugin_example"]
-"""A package of its own, whose tests run where it is installed: see test_registry.py."""
+"""A package of its own, whose tests run where it is installed: see test_plugins.py."""
 
 
 @pytest.fixture(scope="session")

@@ -1,34 +1,24 @@
-"""Model files: what goes in comes out, and whatever else is in one is refused, not executed."""
+"""Values and archives: what is written comes back, and what a file must not hold is refused."""
 
 import contextlib
-import io
 import json
-import pickle
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from json_strategies import json_values, quick
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import DictReplayBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from sb3_il_plus import BC, GAIL, load_model
-from sb3_il_plus.errors import FileError, UserError
+from sb3_il_plus import BC
+from sb3_il_plus.errors import FileError
 from sb3_il_plus.serialization import Unsaved, decode, encode, read_archive, write_archive
-from sb3_il_plus.testing.environments import echo_demonstrations, make_echo
-
-quick = settings(
-    deadline=None,
-    database=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
 
 CLASSES = [th.nn.ReLU, th.optim.SGD, ActorCriticPolicy, PPO, DictReplayBuffer, BC]
 
@@ -57,23 +47,6 @@ values = st.recursive(
         st.lists(inner, max_size=3).map(tuple),
         st.dictionaries(st.text(), inner, max_size=3),
         st.dictionaries(scalars.filter(lambda key: key == key), inner, max_size=3),
-    ),
-    max_leaves=8,
-)
-json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(st.text(), inner, max_size=3),
-        st.dictionaries(
-            st.sampled_from(["!float", "!tuple", "!dict", "!array", "!space", "!class", "!new"]),
-            inner,
-            min_size=1,
-            max_size=1,
-        ),
-        st.fixed_dictionaries(
-            {"!array": st.fixed_dictionaries({"dtype": inner, "shape": inner, "values": inner})}
-        ),
     ),
     max_leaves=8,
 )
@@ -158,9 +131,6 @@ class Local(th.nn.Module):
     """A class from no package of the ecosystem."""
 
 
-# -- archives --------------------------------------------------------------------------------------
-
-
 @quick
 @given(
     data=st.dictionaries(st.text(), st.integers() | st.text(), max_size=3),
@@ -179,194 +149,3 @@ def test_archives_survive(tmp_path, data, columns):
     assert read.tensors.keys() == tensors.keys()
     for name, value in columns.items():
         np.testing.assert_array_equal(read.tensors[name]["weight"].numpy(), value)
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """A model's file."""
-    path = tmp_path_factory.mktemp("saved") / "model.zip"
-    BC("MlpPolicy", None, echo_demonstrations(), policy_kwargs={"net_arch": [4]}).save(path)
-    return path
-
-
-def rewritten(source: Path, target: Path, **entries: bytes) -> Path:
-    """Copy a model file with other content in some entries (`policy` for `policy.pth`)."""
-    named = {name if name == "data" else f"{name}.pth": value for name, value in entries.items()}
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for name in old.namelist():
-            new.writestr(name, named.get(name, old.read(name)))
-    return target
-
-
-class Bomb:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def pickled(value) -> bytes:
-    return pickle.dumps(value)
-
-
-def pickled_by_torch(value) -> bytes:
-    buffer = io.BytesIO()
-    th.save({"weight": th.zeros(2), "bomb": value}, buffer)
-    return buffer.getvalue()
-
-
-def pickled_by_old_torch(value) -> bytes:
-    buffer = io.BytesIO()
-    th.save({"bomb": value}, buffer, _use_new_zipfile_serialization=False)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("smuggle", [pickled, pickled_by_torch, pickled_by_old_torch])
-@pytest.mark.parametrize("entry", ["data", "policy", "policy.optimizer"])
-@pytest.mark.parametrize("read", [BC.load, load_model, read_archive])
-def test_a_smuggled_pickle_is_refused_and_never_executed(saved, tmp_path, smuggle, entry, read):
-    fuse = tmp_path / "executed"
-    pickle.loads(pickled(Bomb(fuse)))
-    assert fuse.exists()  # it would go off
-    fuse.unlink()
-    path = rewritten(saved, tmp_path / "bad.zip", **{entry: smuggle(Bomb(fuse))})
-    expected = "was not saved by sb3_il_plus" if entry == "data" else f"entry {entry}.pth holds"
-    with pytest.raises(FileError, match=expected):
-        read(path)
-    assert not fuse.exists()
-
-
-def test_set_parameters_executes_nothing_either(saved, tmp_path):
-    fuse = tmp_path / "executed"
-    path = rewritten(saved, tmp_path / "bad.zip", policy=pickled_by_torch(Bomb(fuse)))
-    model = BC.load(saved)
-    with pytest.raises(FileError, match=r"entry policy.pth holds something other than tensors"):
-        model.set_parameters(path)
-    assert not fuse.exists()
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_a_file_cut_off_is_refused(saved, tmp_path, share):
-    content = saved.read_bytes()
-    path = tmp_path / "cut.zip"
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(FileError, match=f"{path} is not a complete model file"):
-        BC.load(path)
-
-
-@settings(quick, max_examples=200)
-@given(data=st.data())
-def test_a_damaged_file_is_read_or_refused(saved, tmp_path, data):
-    content = bytearray(saved.read_bytes())
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path = tmp_path / "damaged.zip"
-    path.write_bytes(content)
-    with contextlib.suppress(FileError):
-        read_archive(path)
-
-
-@settings(quick, max_examples=100)
-@given(data=st.data())
-def test_altered_json_is_loaded_or_refused(saved, tmp_path, data):
-    with zipfile.ZipFile(saved) as archive:
-        content = json.loads(archive.read("data"))
-    part, key = content, data.draw(st.sampled_from(sorted(content)))
-    while isinstance(part[key], dict) and part[key] and data.draw(st.booleans()):
-        part = part[key]
-        key = data.draw(st.sampled_from(sorted(part)))
-    if data.draw(st.booleans()):
-        del part[key]
-    else:
-        part[key] = data.draw(json_values)
-    path = rewritten(saved, tmp_path / "altered.zip", data=json.dumps(content).encode())
-    with contextlib.suppress(FileError, UserError):
-        BC.load(path)
-
-
-def test_missing_and_foreign_files(tmp_path):
-    with pytest.raises(FileError, match=f"there is no model file '{tmp_path / 'nothing'}'"):
-        BC.load(tmp_path / "nothing")
-    PPO("MlpPolicy", make_echo()).save(tmp_path / "ppo.zip")
-    with pytest.raises(FileError, match=r"agents that SB3 saved are read by load_expert\(\)"):
-        load_model(tmp_path / "ppo.zip")
-    (tmp_path / "text.zip").write_text("not a zip")
-    with pytest.raises(FileError, match=r"is not a complete model file: BadZipFile: File is not"):
-        BC.load(tmp_path / "text.zip")
-
-
-def test_a_file_of_another_version(saved, tmp_path):
-    with zipfile.ZipFile(saved) as archive:
-        content = json.loads(archive.read("data"))
-    content["format_version"] = 99
-    path = rewritten(saved, tmp_path / "new.zip", data=json.dumps(content).encode())
-    with pytest.raises(FileError, match="has format 99; this version reads 1"):
-        BC.load(path)
-
-
-def test_a_file_of_another_algorithm(saved):
-    with pytest.raises(FileError) as caught:
-        GAIL.load(saved)
-    assert str(caught.value) == (
-        f"{saved} holds a model of 'sb3_il_plus.adapters.bc:BC', not of "
-        "'sb3_il_plus.adapters.gail:GAIL'; load it with that class, or with "
-        "sb3_il_plus.load_model()"
-    )
-
-
-def test_a_file_of_other_spaces(saved):
-    with pytest.raises(
-        FileError, match=r"was saved for the observation space Box\(.*Discrete\(4\)"
-    ):
-        BC.load(saved, env=make_echo("Discrete"))
-    with pytest.raises(FileError, match=r"was saved for the action space Discrete\(4\), the env"):
-        BC.load(saved, env=make_echo(action="Box"))
-
-
-def test_tensors_of_another_architecture(saved, tmp_path):
-    other = tmp_path / "other.zip"
-    BC("MlpPolicy", None, echo_demonstrations(), policy_kwargs={"net_arch": [5]}).save(other)
-    with zipfile.ZipFile(other) as archive:
-        path = rewritten(saved, tmp_path / "mixed.zip", policy=archive.read("policy.pth"))
-    with pytest.raises(FileError, match=r"does not fit .*:BC: RuntimeError: [\s\S]*size mismatch"):
-        BC.load(path)
-
-
-# -- writing ---------------------------------------------------------------------------------------
-
-
-def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(saved, tmp_path):
-    path = tmp_path / "model.zip"
-    path.write_bytes(saved.read_bytes())
-
-    class Unwritable:
-        def __reduce__(self):
-            raise RuntimeError("half way through")
-
-    with pytest.raises(RuntimeError, match="half way through"):
-        write_archive(path, {"a": 1}, {"fine": th.zeros(1000), "not": Unwritable()})
-    assert [found.name for found in tmp_path.iterdir()] == ["model.zip"]
-    assert path.read_bytes() == saved.read_bytes()
-
-
-def test_an_unwritable_folder(saved, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(FileError, match="cannot make the folder"):
-        BC.load(saved).save(tmp_path / "file" / "model.zip")
-
-
-def test_streams_and_suffixes(saved, tmp_path):
-    model = BC.load(saved)
-    model.save(tmp_path / "plain")
-    model.save(tmp_path / "other.model")
-    stream = io.BytesIO()
-    model.save(stream)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.model", "plain.zip"]
-    stream.seek(0)
-    for source in (tmp_path / "plain", tmp_path / "plain.zip", tmp_path / "other.model", stream):
-        weights = BC.load(source).policy.state_dict()
-        for name, value in model.policy.state_dict().items():
-            assert th.equal(weights[name], value)

@@ -40,7 +40,7 @@ def _all_checks():
             yield pytest.param(check, id=str(check), marks=[mark] if mark else [])
 
 
-@pytest.mark.parametrize("check", _all_checks())
+@pytest.mark.parametrize("check", list(_all_checks()))
 def test_conformance(check: AlgorithmCheck):
     check()
 
