@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from sb3_il_plus.data import columns as col
@@ -126,21 +126,25 @@ class EpisodeRecorder:
         )
 
 
-class RawTap(VecEnvWrapper):
-    """Keeps what passes by: the last step as the wrapped environment returned it."""
+class RawTap:
+    """Keeps what passes by: the last step as the listened-to environment returned it."""
 
     raw_observations: Any
     raw_step: tuple[np.ndarray, np.ndarray, list[dict[str, Any]], Any]
     """Rewards, dones, infos and observations."""
 
+    def __init__(self, venv: VecEnv) -> None:
+        self.observation_space, self.action_space = venv.observation_space, venv.action_space
+        self._reset, self._step_wait = venv.reset, venv.step_wait
+
     def reset(self) -> VecEnvObs:
         """Reset, and keep the first observations."""
-        self.raw_observations = self.venv.reset()
+        self.raw_observations = self._reset()
         return self.raw_observations
 
     def step_wait(self) -> VecEnvStepReturn:
         """Finish a step, and keep it."""
-        observations, rewards, dones, infos = self.venv.step_wait()
+        observations, rewards, dones, infos = self._step_wait()
         # VecNormalize is about to replace the last observations in the infos by normalised ones.
         self.raw_step = rewards, dones, [dict(info) for info in infos], observations
         self.raw_observations = observations
@@ -149,18 +153,19 @@ class RawTap(VecEnvWrapper):
 
 @contextmanager
 def tapped(venv: VecEnv) -> Iterator[tuple[VecEnv, RawTap]]:
-    """Put a tap below the `VecNormalize` of an environment, or around it where it has none."""
+    """Listen to an environment below its `VecNormalize`, or to itself where it has none.
+
+    The tap replaces methods of the instance instead of wrapping it, because SB3's `EvalCallback`
+    compares the wrappers of training and evaluation environment one by one.
+    """
     normalizer = unwrap_vec_normalize(venv)
-    if normalizer is None:
-        tap = RawTap(venv)
-        yield tap, tap
-        return
-    inner = normalizer.venv
-    normalizer.venv = RawTap(inner)
+    inner = venv if normalizer is None else normalizer.venv
+    tap = RawTap(inner)
+    inner.reset, inner.step_wait = tap.reset, tap.step_wait  # type: ignore[method-assign]
     try:
-        yield venv, normalizer.venv
+        yield venv, tap
     finally:
-        normalizer.venv = inner
+        del inner.reset, inner.step_wait
 
 
 def _last_observation(info: Mapping[str, Any], like: Any) -> Any:

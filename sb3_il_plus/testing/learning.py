@@ -6,12 +6,13 @@ import csv
 import importlib.util
 import json
 import math
-from typing import Any
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_il_plus.spec import AlgorithmSpec
@@ -146,19 +147,30 @@ def check_monitor(task: Task) -> None:
 
 
 def check_vec_normalize(task: Task) -> None:
-    """It learns and predicts inside `VecNormalize`, whose statistics are saved beside it."""
+    """It learns, is evaluated and predicts inside `VecNormalize`, which sees what it is shown."""
     entries = ["first"] if task.observation == "Dict" else None
     env = VecNormalize(task.env(2), norm_obs_keys=entries)
-    model = task.trained(env)
+    other = VecNormalize(task.env(), norm_obs_keys=entries, training=False)
+    model = task.model(env)
+    model.learn(task.timesteps, callback=EvalCallback(other, eval_freq=10, verbose=0, warn=False))
     expect(model.get_vec_normalize_env() is env, "get_vec_normalize_env() is not the wrapper")
+    seen, synchronised = (_statistics(wrapper, entries) for wrapper in (env, other))
     if acts_in_environment(task.spec):
-        statistics: Any = env.obs_rms[entries[0]] if entries else env.obs_rms
         expect(
-            statistics.count >= model.num_timesteps,
-            f"VecNormalize has seen {statistics.count:.0f} of {model.num_timesteps} observations",
+            seen.count >= model.num_timesteps,
+            f"VecNormalize has seen {seen.count:.0f} of {model.num_timesteps} observations",
         )
-    mean, _ = evaluate_policy(model, env, n_eval_episodes=2, warn=False)
-    expect(np.isfinite(mean), f"evaluate_policy() in VecNormalize returns {mean}")
+        expect(synchronised.count > 1, "EvalCallback did not hand its environment the statistics")
+    returns, _ = evaluate_policy(model, other, 2, return_episode_rewards=True, warn=False)
+    expect(np.isfinite(returns).all(), f"evaluate_policy() in VecNormalize returns {returns}")
+
+
+def _statistics(env: VecNormalize, entries: list[str] | None) -> RunningMeanStd:
+    statistics = (
+        env.obs_rms[entries[0]] if entries and isinstance(env.obs_rms, dict) else env.obs_rms
+    )
+    assert isinstance(statistics, RunningMeanStd)
+    return statistics
 
 
 def check_evaluate_policy(task: Task) -> None:
