@@ -25,13 +25,13 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_il_plus.adapters import reward_inputs
 from sb3_il_plus.adapters.bridge import BridgeLogger
+from sb3_il_plus.adapters.generator import ForwardCallback, generator_class, own_name
 from sb3_il_plus.adapters.horizon import check_horizon
 from sb3_il_plus.adapters.reward_inputs import DemonstrationNorm
 from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
 from sb3_il_plus.data.sampling import draw_indices, transitions_at
 from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.randomness import child_generator
-from sb3_il_plus.registry import registry
 
 Horizon = Literal["error", "allow"]
 InputNorm = Literal["demonstrations", "running"]
@@ -128,7 +128,7 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         **kwargs: Unpack[CommonArguments],
     ) -> None:
         self.generator = generator
-        self._generator_class = _generator_class(generator)
+        self._generator_class = generator_class(generator)
         # The generator's policies, so that `policy` means what it means to the generator.
         self.policy_aliases = self._generator_class.policy_aliases  # type: ignore[misc]
         super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
@@ -295,7 +295,7 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
             tb_log_name or type(self).__name__,
             progress_bar,
         )
-        forward = _ForwardCallback(self, callback)
+        forward = ForwardCallback(self, callback)
         own_callback = self.trainer.gen_callback
         self.trainer.gen_callback = CallbackList([own_callback, forward])
         callback.on_training_start(locals(), globals())
@@ -331,7 +331,7 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         generator.ep_success_buffer = self.ep_success_buffer
         return total_timesteps, prepared
 
-    def _train_round(self, total_timesteps: int, forward: _ForwardCallback) -> None:
+    def _train_round(self, total_timesteps: int, forward: ForwardCallback) -> None:
         round_timesteps = min(
             self.trainer.gen_train_timesteps, total_timesteps - self.num_timesteps
         )
@@ -359,7 +359,7 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, variables = self.generator_model._get_torch_save_params()
         own = ["discriminator", "discriminator_optimizer", _NORMALIZER]
-        return [*map(_own_name, modules), *own], [*map(_own_name, variables)]
+        return [*map(own_name, modules), *own], [*map(own_name, variables)]
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -373,45 +373,3 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         self._rng.bit_generator.state = state["rng"]
         self.generator_model.num_timesteps = self.num_timesteps
         self.generator_model._n_updates = state["generator_updates"]
-
-
-class _ForwardCallback(BaseCallback):
-    """Shows the generator's steps to the user's callback as steps of our model."""
-
-    def __init__(self, model: AdversarialAlgorithm, callback: BaseCallback) -> None:
-        super().__init__()
-        self.outer = model
-        self.callback = callback
-        self.go_on = True
-
-    def _on_rollout_start(self) -> None:
-        self.callback.on_rollout_start()
-
-    def _on_step(self) -> bool:
-        outer = self.outer
-        outer.num_timesteps = self.num_timesteps
-        outer._update_current_progress_remaining(self.num_timesteps, outer._total_timesteps)
-        self.callback.update_locals(self.locals)
-        self.go_on = self.callback.on_step()
-        return self.go_on
-
-    def _on_rollout_end(self) -> None:
-        self.callback.update_locals(self.locals)
-        self.callback.on_rollout_end()
-
-
-def _generator_class(generator: str | type[BaseAlgorithm]) -> type[BaseAlgorithm]:
-    if not isinstance(generator, str):
-        return generator
-    spec = registry.get(generator)
-    if spec.family != "online_rl":
-        raise InapplicableError(
-            f"generator={generator!r} is of the family {spec.family!r}; a generator is an online "
-            "RL algorithm such as 'ppo', 'trpo' or 'sac'"
-        )
-    return spec.load()
-
-
-def _own_name(name: str) -> str:
-    """Name of a generator's part within our model, whose `policy` is the generator's."""
-    return name if name.startswith("policy") else f"generator_model.{name}"
