@@ -174,7 +174,8 @@ class DAgger(SupervisedAlgorithm):
         """
         round_num, expert = self.trainer.round_num, self.expert
         assert expert is not None
-        seed = child_seed(self._base_seed, f"round {round_num}")
+        # With the step count, so that a round which a callback cut short is not driven again.
+        seed = child_seed(self._base_seed, f"round {round_num} at {self.num_timesteps}")
         beta = self.trainer.beta_schedule(round_num)
         go_on = True
         callback.on_rollout_start()

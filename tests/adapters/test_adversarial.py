@@ -14,6 +14,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_il_plus import AIRL, GAIL, evaluate
+from sb3_il_plus.adapters.reward_inputs import DemonstrationNorm
 from sb3_il_plus.environments import make_vec
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
 from sb3_il_plus.tables.presets import tuned_settings
@@ -261,6 +262,24 @@ def test_vec_normalize_shows_both_sides_the_same(cartpole_demos):
     expected = env.normalize_obs(np.array(raw)).mean(axis=0)
     drawn = np.concatenate([model._draw_expert_batch()["obs"] for _ in range(50)]).mean(axis=0)
     np.testing.assert_allclose(drawn, expected, atol=0.1)
+
+
+def test_reward_inputs_take_the_demonstrations_statistics_and_keep_them(cartpole_demos, tmp_path):
+    model = build(GAIL, cartpole_demos, normalize_reward_inputs="demonstrations")
+    (layer,) = (m for m in model.discriminator.modules() if isinstance(m, DemonstrationNorm))
+    observations = cartpole_demos.observations_at(np.arange(len(cartpole_demos)))
+    inputs = np.concatenate([observations, np.eye(2)[cartpole_demos.actions]], axis=1)
+    np.testing.assert_allclose(layer.mean, inputs.mean(axis=0), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(layer.std, inputs.std(axis=0), rtol=1e-2)
+    model.learn(256)  # the learner's data leave them alone
+    np.testing.assert_allclose(layer.mean, inputs.mean(axis=0), rtol=1e-3, atol=1e-5)
+    model.save(tmp_path / "gail")
+    batch = as_batch(cartpole_demos)
+    loaded = GAIL.load(tmp_path / "gail")  # without the demonstrations
+    expected = model.reward_net.predict(*batch)
+    np.testing.assert_array_equal(loaded.reward_net.predict(*batch), expected)
+    with pytest.raises(UserError, match="normalize_reward_inputs='batch' must be"):
+        build(GAIL, cartpole_demos, normalize_reward_inputs="batch")
 
 
 def test_fewer_demonstrations_than_a_batch_are_drawn_again(cartpole_demos):
