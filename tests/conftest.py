@@ -17,6 +17,12 @@ collect_ignore = ["plugin_example"]
 """A package of its own, whose tests run where it is installed: see test_plugins.py."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def expert_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Trained experts are shared by all tests, and never come from or go to the user's cache."""
+    os.environ["SB3_IL_PLUS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def expert_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A linear policy that balances CartPole's pole, in a zip of SB3."""
