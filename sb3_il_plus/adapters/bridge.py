@@ -28,6 +28,8 @@ def upstream_warnings_silenced() -> Iterator[None]:
     with warnings.catch_warnings():
         # BCLogger turns loss tensors into floats without detaching them.
         warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True")
+        # The trainer handles dicts of tensors, and wonders at them all the same.
+        warnings.filterwarnings("ignore", "trying to unwrap object of type")
         yield
 
 

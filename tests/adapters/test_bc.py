@@ -107,6 +107,7 @@ def test_continuous_losses_equal_the_formulas(pendulum_demos):
 def test_squared_error_of_several_choices(action_space, probabilities_of):
     rng = np.random.default_rng(0)
     observations = rng.normal(size=(6, 4)).astype(np.float32)
+    action_space.seed(0)
     actions = np.array([action_space.sample() for _ in range(6)])
     data = Demonstrations.from_arrays(observations, actions, action_space=action_space)
     model = BC("MlpPolicy", None, data, batch_size=6, seed=0)

@@ -128,7 +128,9 @@ def test_rollouts_of_imitation_itself():
 
     from sb3_il_plus.environments import make_env
 
-    venv = DummyVecEnv([lambda: make_env("CartPole-v1", max_episode_steps=12)])
+    venv = DummyVecEnv([lambda: make_env("CartPole-v1", max_episode_steps=20)])
+    venv.seed(0)
+    venv.action_space.seed(0)  # the random policy draws from it
     trajectories = rollout.rollout(
         None,
         venv,
@@ -141,7 +143,7 @@ def test_rollouts_of_imitation_itself():
     lasts = demos.offsets[1:] - 1
     assert (demos.terminations[lasts] | demos.truncations[lasts]).all()
     timeouts = demos.truncations[lasts]
-    assert (demos.episode_lengths[timeouts] == 12).all() and timeouts.any() and not timeouts.all()
+    assert (demos.episode_lengths[timeouts] == 20).all() and timeouts.any() and not timeouts.all()
     again = Demonstrations.from_imitation(demos.to_trajectories(), env=venv)
     assert again.fingerprint() == demos.fingerprint()
 
