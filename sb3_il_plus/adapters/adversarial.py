@@ -52,24 +52,6 @@ OFF_POLICY_ROUND = 512
 copy, spends nearly all its time on set-up."""
 
 
-class AdversarialArguments(CommonArguments, total=False):
-    """Constructor arguments that GAIL and AIRL share (see `AdversarialAlgorithm`)."""
-
-    learning_rate: float | Schedule
-    generator: str | type[BaseAlgorithm]
-    generator_kwargs: dict[str, Any] | None
-    demo_batch_size: int
-    n_disc_updates_per_round: int
-    gen_train_timesteps: int | None
-    gen_replay_buffer_capacity: int | None
-    disc_learning_rate: float
-    reward_net_class: type[RewardNet] | None
-    reward_net_kwargs: dict[str, Any] | None
-    normalize_reward_inputs: InputNorm | None
-    normalize_rewards: bool
-    horizon: Horizon
-
-
 class AdversarialAlgorithm(DemonstrationAlgorithm):
     """Alternate between training a generator on a learned reward and the reward on both's data.
 

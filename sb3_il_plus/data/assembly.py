@@ -46,8 +46,8 @@ def from_episodes(
         observations=observations,
         actions=actions,
         rewards=np.concatenate(rewards) if len(rewards) == len(episodes) else None,
-        terminations=_at_ends(offsets, [episode.terminated for episode in episodes]),
-        truncations=_at_ends(offsets, [episode.truncated for episode in episodes]),
+        terminations=at_ends(offsets, [episode.terminated for episode in episodes]),
+        truncations=at_ends(offsets, [episode.truncated for episode in episodes]),
         offsets=offsets,
         observation_space=observation_space,
         action_space=action_space,
@@ -146,7 +146,7 @@ def _replace_transitions(
     )
 
 
-def _at_ends(offsets: np.ndarray, flags: Sequence[bool]) -> np.ndarray:
+def at_ends(offsets: np.ndarray, flags: Sequence[bool]) -> np.ndarray:
     """A column with the flag of each episode at its last step, and false before."""
     column = np.zeros(int(offsets[-1]), dtype=bool)
     column[offsets[1:] - 1] = flags

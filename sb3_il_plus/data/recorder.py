@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from sb3_il_plus.data import columns as col
+from sb3_il_plus.data.assembly import at_ends
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.errors import DataError
 
@@ -50,11 +51,6 @@ class EpisodeRecorder:
     def n_finished(self) -> int:
         """Episodes that have ended."""
         return len(self._finished)
-
-    @property
-    def n_finished_steps(self) -> int:
-        """Steps in the episodes that have ended."""
-        return sum(len(episode.actions) for episode in self._finished)
 
     def reset(self, observations: col.Columns) -> None:
         """Begin an episode in every copy; unfinished ones are dropped.
@@ -107,18 +103,13 @@ class EpisodeRecorder:
             episodes += [episode for episode in self._running if episode.actions]
         if not episodes:
             return None
-        lengths = np.array([len(episode.actions) for episode in episodes])
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        terminations = np.zeros(offsets[-1], dtype=bool)
-        truncations = np.zeros(offsets[-1], dtype=bool)
-        terminations[offsets[1:] - 1] = [episode.terminated for episode in episodes]
-        truncations[offsets[1:] - 1] = [episode.truncated for episode in episodes]
+        offsets = np.cumsum([0, *(len(episode.actions) for episode in episodes)])
         return Demonstrations(
             observations=col.stack([row for e in episodes for row in e.observations]),
             actions=np.stack([row for e in episodes for row in e.actions]),
             rewards=np.array([reward for e in episodes for reward in e.rewards]),
-            terminations=terminations,
-            truncations=truncations,
+            terminations=at_ends(offsets, [episode.terminated for episode in episodes]),
+            truncations=at_ends(offsets, [episode.truncated for episode in episodes]),
             offsets=offsets,
             observation_space=self._observation_space,
             action_space=self._action_space,
