@@ -9,28 +9,29 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any, Literal, Self, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from imitation.algorithms.adversarial.common import AdversarialTrainer
 from imitation.rewards.reward_nets import NormalizedRewardNet, RewardNet
 from imitation.rewards.reward_wrapper import RewardVecEnvWrapper
 from imitation.util.networks import RunningNorm, training
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_il_plus.adapters import reward_inputs
 from sb3_il_plus.adapters.bridge import BridgeLogger
-from sb3_il_plus.adapters.generator import ForwardCallback, generator_class, own_name
+from sb3_il_plus.adapters.generator import (
+    ForwardCallback,
+    GeneratorAlgorithm,
+    GeneratorArguments,
+)
 from sb3_il_plus.adapters.horizon import check_horizon
 from sb3_il_plus.adapters.reward_inputs import DemonstrationNorm
-from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
 from sb3_il_plus.data.sampling import draw_indices, transitions_at
-from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.errors import UserError
 from sb3_il_plus.randomness import child_generator
 
 Horizon = Literal["error", "allow"]
@@ -42,17 +43,10 @@ _INPUT_NORMS: dict[str | None, dict[str, Any]] = {
     None: {},
 }
 
-_SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
-"""Generator arguments that may be functions of the remaining progress."""
-
 _NORMALIZER = "reward_normalizer.normalize_output_layer"
 
-OFF_POLICY_ROUND = 512
-"""Environment steps in a round with an off-policy generator. Upstream's default, one step of each
-copy, spends nearly all its time on set-up."""
 
-
-class AdversarialAlgorithm(DemonstrationAlgorithm):
+class AdversarialAlgorithm(GeneratorAlgorithm):
     """Alternate between training a generator on a learned reward and the reward on both's data.
 
     One timestep is one environment step. A round is one rollout of the generator, its update, and
@@ -61,10 +55,6 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
     :param policy: policy alias or class of the generator
     :param env: where the generator acts; its own rewards are never used
     :param demonstrations: the expert's transitions; fewer than a batch are drawn with replacement
-    :param learning_rate: of the generator
-    :param generator: `"ppo"`, `"trpo"` (as in the GAIL paper), any other registered online RL
-        algorithm, or a class
-    :param generator_kwargs: its other arguments (`n_steps`, `gamma`, ...)
     :param demo_batch_size: expert transitions in each discriminator update, beside as many of the
         generator's
     :param n_disc_updates_per_round: discriminator updates after each round of the generator
@@ -81,11 +71,11 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
     :param normalize_rewards: standardise the generator's rewards with running statistics
     :param horizon: what to do when episodes differ in length, which tells the learner about the
         reward: `"error"`, or `"allow"` it
+    :param kwargs: see `GeneratorAlgorithm` and `DemonstrationAlgorithm`
     :raises InapplicableError: the generator does not suit the algorithm or the spaces
     """
 
     trainer: AdversarialTrainer
-    generator_model: BaseAlgorithm
 
     def __init__(
         self,
@@ -93,9 +83,6 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         env: GymEnv | str | None,
         demonstrations: Any = None,
         *,
-        learning_rate: float | Schedule = 3e-4,
-        generator: str | type[BaseAlgorithm] = "ppo",
-        generator_kwargs: dict[str, Any] | None = None,
         demo_batch_size: int = 512,
         n_disc_updates_per_round: int = 8,
         gen_train_timesteps: int | None = None,
@@ -107,13 +94,9 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         normalize_rewards: bool = True,
         horizon: Horizon = "error",
         _init_setup_model: bool = True,
-        **kwargs: Unpack[CommonArguments],
+        **kwargs: Unpack[GeneratorArguments],
     ) -> None:
-        self.generator = generator
-        self._generator_class = generator_class(generator)
-        # The generator's policies, so that `policy` means what it means to the generator.
-        self.policy_aliases = self._generator_class.policy_aliases  # type: ignore[misc]
-        super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
+        super().__init__(policy, env, demonstrations, **kwargs)
         if horizon not in ("error", "allow"):
             raise UserError(f"horizon={horizon!r} must be 'error' or 'allow'")
         if normalize_reward_inputs not in _INPUT_NORMS:
@@ -121,7 +104,6 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
                 f"normalize_reward_inputs={normalize_reward_inputs!r} must be 'demonstrations', "
                 "'running' or None"
             )
-        self.generator_kwargs = {} if generator_kwargs is None else dict(generator_kwargs)
         self.demo_batch_size = demo_batch_size
         self.n_disc_updates_per_round = n_disc_updates_per_round
         self.gen_train_timesteps = gen_train_timesteps
@@ -158,30 +140,6 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         self._fit_reward_inputs()
         self._setup_trainer()
 
-    def _build_generator(self) -> BaseAlgorithm:
-        arguments = {"learning_rate": self.lr_schedule, **self.generator_kwargs}
-        for name in _SCHEDULES:
-            if callable(arguments.get(name)):
-                arguments[name] = self._over_whole_training(arguments[name])
-        try:
-            return self._generator_class(
-                self.policy_class,
-                self.env,
-                policy_kwargs=self._build_policy_kwargs(),
-                verbose=0,
-                seed=self.seed,
-                device=self.device,
-                **arguments,
-            )
-        except (AssertionError, TypeError) as error:
-            raise InapplicableError(
-                f"{self._generator_class.__name__} cannot be the generator: {error}"
-            ) from error
-
-    def _over_whole_training(self, schedule: Schedule) -> Schedule:
-        """A schedule over our progress: the generator's own restarts with every round."""
-        return lambda _: schedule(self._current_progress_remaining)
-
     def _build_reward_net(self) -> RewardNet:
         arguments = {**_INPUT_NORMS[self.normalize_reward_inputs], **self.reward_net_kwargs}
         build = self.reward_net_class or self._default_reward_net()
@@ -217,12 +175,8 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
         if self.normalize_rewards:
             self.trainer.venv_wrapped.reward_fn = self.reward_normalizer.predict_processed
 
-    def _round_timesteps(self) -> int | None:
-        if self.gen_train_timesteps is None and not issubclass(
-            self._generator_class, OnPolicyAlgorithm
-        ):
-            return OFF_POLICY_ROUND
-        return self.gen_train_timesteps
+    def _round_timesteps(self) -> int:
+        return self.gen_train_timesteps or super()._round_timesteps()
 
     def _draw_expert_batch(self) -> dict[str, Any]:
         """Expert transitions for one discriminator update."""
@@ -252,75 +206,22 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
 
     # -- learning --------------------------------------------------------------------------------
 
-    def learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 1,
-        tb_log_name: str | None = None,
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> Self:
-        """Take at least `total_timesteps` environment steps, in whole rounds of the generator.
-
-        :param log_interval: rounds between two lines in the log
-        :param tb_log_name: TensorBoard's name of the run; None for the algorithm's
-        """
-        self._require_environment()
-        demonstrations = self._require_demonstrations()
+    def _check_before_learning(self) -> None:
+        super()._check_before_learning()
         if self.horizon == "error":
-            check_horizon(demonstrations, self.env, type(self).__name__)
-        total_timesteps, callback = self._setup_learn(
-            total_timesteps,
-            callback,
-            reset_num_timesteps,
-            tb_log_name or type(self).__name__,
-            progress_bar,
-        )
-        forward = ForwardCallback(self, callback)
+            check_horizon(self._require_demonstrations(), self.env, type(self).__name__)
+
+    def _train_round(self, n_timesteps: int, callback: ForwardCallback) -> None:
         own_callback = self.trainer.gen_callback
-        self.trainer.gen_callback = CallbackList([own_callback, forward])
-        callback.on_training_start(locals(), globals())
-        n_rounds = 0
+        self.trainer.gen_callback = CallbackList([own_callback, callback])
         try:
-            while forward.go_on and self.num_timesteps < total_timesteps:
-                self._train_round(total_timesteps, forward)
-                n_rounds += 1
-                if n_rounds % log_interval == 0:
-                    self._dump_logs()
+            self.trainer.train_gen(n_timesteps)
         finally:
             self.trainer.gen_callback = own_callback
-        callback.on_training_end()
-        return self
+        if callback.go_on:
+            self._train_discriminator()
 
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        resets = reset_num_timesteps or self._last_obs is None
-        total_timesteps, prepared = super()._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        generator = self.generator_model
-        if resets:
-            generator._last_obs = None  # the environment was reset under it
-        generator.num_timesteps = self.num_timesteps
-        generator.ep_info_buffer = self.ep_info_buffer
-        generator.ep_success_buffer = self.ep_success_buffer
-        return total_timesteps, prepared
-
-    def _train_round(self, total_timesteps: int, forward: ForwardCallback) -> None:
-        round_timesteps = min(
-            self.trainer.gen_train_timesteps, total_timesteps - self.num_timesteps
-        )
-        self.trainer.train_gen(round_timesteps)
-        self._n_updates = self.generator_model._n_updates
-        if not forward.go_on:
-            return
+    def _train_discriminator(self) -> None:
         for _ in range(self.n_disc_updates_per_round):
             with training(self.trainer.reward_train):
                 self.trainer.train_disc(expert_samples=self._draw_expert_batch())
@@ -339,19 +240,13 @@ class AdversarialAlgorithm(DemonstrationAlgorithm):
     # -- saving ----------------------------------------------------------------------------------
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        modules, variables = self.generator_model._get_torch_save_params()
+        modules, variables = super()._get_torch_save_params()
         own = ["discriminator", "discriminator_optimizer", _NORMALIZER]
-        return [*map(own_name, modules), *own], [*map(own_name, variables)]
+        return [*modules, *own], variables
 
     def _state(self) -> dict[str, Any]:
-        return {
-            **super()._state(),
-            "rng": self._rng.bit_generator.state,
-            "generator_updates": self.generator_model._n_updates,
-        }
+        return {**super()._state(), "rng": self._rng.bit_generator.state}
 
     def _load_state(self, state: dict[str, Any]) -> None:
         super()._load_state(state)
         self._rng.bit_generator.state = state["rng"]
-        self.generator_model.num_timesteps = self.num_timesteps
-        self.generator_model._n_updates = state["generator_updates"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from imitation.algorithms.adversarial.airl import AIRL as UpstreamAIRL
 from imitation.algorithms.adversarial.airl import STOCHASTIC_POLICIES
@@ -34,8 +35,8 @@ class AIRL(AdversarialAlgorithm):
     def _trainer_class(self) -> type[AdversarialTrainer]:
         return UpstreamAIRL
 
-    def _build_generator(self) -> BaseAlgorithm:
-        generator = super()._build_generator()
+    def _build_generator(self, **arguments: Any) -> BaseAlgorithm:
+        generator = super()._build_generator(**arguments)
         if not isinstance(generator.policy, STOCHASTIC_POLICIES):
             raise InapplicableError(
                 f"AIRL needs the probability of an action, which {type(generator).__name__} does "

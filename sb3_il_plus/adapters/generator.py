@@ -1,12 +1,197 @@
-"""The generator of an adversarial algorithm: finding its class, and showing its steps as ours."""
+"""`GeneratorAlgorithm`: an algorithm whose policy is trained by an RL algorithm, the generator.
+
+The generator is any SB3 algorithm, and its reward is not the environment's but a learned one. This
+file builds it, makes its policy, timesteps, episodes, callbacks and tensors those of our model, and
+drives it in rounds. What happens in a round is the subclass's.
+"""
 
 from __future__ import annotations
 
+import abc
+from typing import Any, Self, Unpack
+
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
+from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
 from sb3_il_plus.errors import InapplicableError
 from sb3_il_plus.registry import registry
+
+_SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
+"""Generator arguments that may be functions of the remaining progress."""
+
+OFF_POLICY_ROUND = 512
+"""Environment steps in a round with an off-policy generator. Upstream's default, one step of each
+copy, spends nearly all its time on set-up."""
+
+
+class GeneratorArguments(CommonArguments, total=False):
+    """Constructor arguments that subclasses pass through (see `GeneratorAlgorithm`)."""
+
+    learning_rate: float | Schedule
+    generator: str | type[BaseAlgorithm]
+    generator_kwargs: dict[str, Any] | None
+
+
+class GeneratorAlgorithm(DemonstrationAlgorithm):
+    """Train a generator, an RL algorithm, in rounds.
+
+    One timestep is one environment step.
+
+    :param policy: policy alias or class of the generator
+    :param env: where the generator acts
+    :param demonstrations: what the subclass makes the generator's reward of
+    :param learning_rate: of the generator
+    :param generator: name of a registered online RL algorithm (`"ppo"`, `"trpo"`, `"sac"`, ...), or
+        a class
+    :param generator_kwargs: its other arguments (`n_steps`, `gamma`, ...)
+    :param kwargs: see `DemonstrationAlgorithm`
+    :raises InapplicableError: the generator does not suit the algorithm or the spaces
+    """
+
+    generator_model: BaseAlgorithm
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None,
+        demonstrations: Any = None,
+        *,
+        learning_rate: float | Schedule = 3e-4,
+        generator: str | type[BaseAlgorithm] = "ppo",
+        generator_kwargs: dict[str, Any] | None = None,
+        **kwargs: Unpack[CommonArguments],
+    ) -> None:
+        self.generator = generator
+        self._generator_class = generator_class(generator)
+        # The generator's policies, so that `policy` means what it means to the generator.
+        self.policy_aliases = self._generator_class.policy_aliases  # type: ignore[misc]
+        super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
+        self.generator_kwargs = {} if generator_kwargs is None else dict(generator_kwargs)
+
+    # -- what subclasses differ in ---------------------------------------------------------------
+
+    @abc.abstractmethod
+    def _train_round(self, n_timesteps: int, callback: ForwardCallback) -> None:
+        """Train the generator for `n_timesteps` with `callback`, and then whatever it learns from.
+
+        Once `callback.go_on` is False, nothing more is to be trained.
+        """
+
+    def _round_timesteps(self) -> int:
+        """Environment steps in a round: a rollout (on-policy), or `OFF_POLICY_ROUND`."""
+        if isinstance(self.generator_model, OnPolicyAlgorithm):
+            return self.generator_model.n_steps * self.n_envs
+        return OFF_POLICY_ROUND
+
+    def _check_before_learning(self) -> None:
+        """Refuse to learn without what is needed for it."""
+        self._require_environment()
+        self._require_demonstrations()
+
+    # -- building --------------------------------------------------------------------------------
+
+    def _build_generator(self, **arguments: Any) -> BaseAlgorithm:
+        """Build the generator around `self.env`.
+
+        :param arguments: its arguments that are the subclass's to decide
+        """
+        arguments = {"learning_rate": self.lr_schedule, **self.generator_kwargs, **arguments}
+        for name in _SCHEDULES:
+            if callable(arguments.get(name)):
+                arguments[name] = self._over_whole_training(arguments[name])
+        try:
+            return self._generator_class(
+                self.policy_class,
+                self.env,
+                policy_kwargs=self._build_policy_kwargs(),
+                verbose=0,
+                seed=self.seed,
+                device=self.device,
+                **arguments,
+            )
+        except (AssertionError, TypeError) as error:
+            raise InapplicableError(
+                f"{self._generator_class.__name__} cannot be the generator: {error}"
+            ) from error
+
+    def _over_whole_training(self, schedule: Schedule) -> Schedule:
+        """A schedule over our progress: the generator's own restarts with every round."""
+        return lambda _: schedule(self._current_progress_remaining)
+
+    # -- learning --------------------------------------------------------------------------------
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Take at least `total_timesteps` environment steps, in whole rounds of the generator.
+
+        :param log_interval: rounds between two lines in the log
+        :param tb_log_name: TensorBoard's name of the run; None for the algorithm's
+        """
+        self._check_before_learning()
+        total_timesteps, callback = self._setup_learn(
+            total_timesteps,
+            callback,
+            reset_num_timesteps,
+            tb_log_name or type(self).__name__,
+            progress_bar,
+        )
+        forward = ForwardCallback(self, callback)
+        callback.on_training_start(locals(), globals())
+        n_rounds = 0
+        while forward.go_on and self.num_timesteps < total_timesteps:
+            missing = total_timesteps - self.num_timesteps
+            self._train_round(min(self._round_timesteps(), missing), forward)
+            self._n_updates = self.generator_model._n_updates
+            n_rounds += 1
+            if n_rounds % log_interval == 0:
+                self._dump_logs()
+        callback.on_training_end()
+        return self
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        resets = reset_num_timesteps or self._last_obs is None
+        total_timesteps, prepared = super()._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        generator = self.generator_model
+        if resets:
+            generator._last_obs = None  # the environment was reset under it
+        generator.num_timesteps = self.num_timesteps
+        generator.ep_info_buffer = self.ep_info_buffer
+        generator.ep_success_buffer = self.ep_success_buffer
+        return total_timesteps, prepared
+
+    # -- saving ----------------------------------------------------------------------------------
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        modules, variables = self.generator_model._get_torch_save_params()
+        return [*map(own_name, modules)], [*map(own_name, variables)]
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "generator_updates": self.generator_model._n_updates}
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        super()._load_state(state)
+        self.generator_model.num_timesteps = self.num_timesteps
+        self.generator_model._n_updates = state["generator_updates"]
 
 
 class ForwardCallback(BaseCallback):
