@@ -115,7 +115,7 @@ ONLINE_RL = (
         "recurrent_ppo",
         "sb3_contrib:RecurrentPPO",
         "PPO with an LSTM",
-        _VECTORS,
+        ("Box", "Discrete", "MultiDiscrete"),  # MultiBinary fails in sb3-contrib 2.9
         ("Box", "Discrete", "MultiBinary", "Dict"),  # its LSTM refuses MultiDiscrete's input size
     ),
     _online("tqc", "sb3_contrib:TQC", "Truncated quantile critics", ("Box",)),
