@@ -6,7 +6,7 @@
 from sb3_il_plus.spec import AlgorithmSpec
 
 _VECTORS = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
-_ALL = (*_VECTORS, "Dict")
+_ALL = (*_VECTORS, "Dict", "Image")
 
 IMITATION = (
     AlgorithmSpec(
@@ -41,7 +41,7 @@ IMITATION = (
         paper="Ho and Ermon 2016, arXiv:1606.03476",
         consumes=frozenset({"demonstrations", "environment"}),
         action_spaces=_VECTORS,
-        observation_spaces=_VECTORS,
+        observation_spaces=(*_VECTORS, "Image"),
         timestep="environment step",
         requires=("imitation",),
     ),
@@ -53,7 +53,7 @@ IMITATION = (
         paper="Fu, Luo and Levine 2018, arXiv:1710.11248",
         consumes=frozenset({"demonstrations", "environment"}),
         action_spaces=_VECTORS,
-        observation_spaces=_VECTORS,
+        observation_spaces=(*_VECTORS, "Image"),
         timestep="environment step",
         requires=("imitation",),
     ),
@@ -116,7 +116,8 @@ ONLINE_RL = (
         "sb3_contrib:RecurrentPPO",
         "PPO with an LSTM",
         ("Box", "Discrete", "MultiDiscrete"),  # MultiBinary fails in sb3-contrib 2.9
-        ("Box", "Discrete", "MultiBinary", "Dict"),  # its LSTM refuses MultiDiscrete's input size
+        # Its LSTM refuses MultiDiscrete's input size.
+        ("Box", "Discrete", "MultiBinary", "Dict", "Image"),
     ),
     _online("tqc", "sb3_contrib:TQC", "Truncated quantile critics", ("Box",)),
     _online("trpo", "sb3_contrib:TRPO", "Trust region policy optimisation", _VECTORS),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sb3_il_plus.catalog import BUILTIN
 from sb3_il_plus.errors import InapplicableError, UnknownNameError, UserError, suggest
-from sb3_il_plus.spec import AlgorithmSpec, Timestep
+from sb3_il_plus.spec import AlgorithmSpec, Timestep, space_name
 
 if TYPE_CHECKING:
     from gymnasium import Space
@@ -90,7 +90,7 @@ class Registry:
         """Return the specs that pass every given filter, sorted by name.
 
         :param consumes: keep what needs nothing beyond these sources
-        :param action_space: keep what acts in this space (a space, or its class's name)
+        :param action_space: keep what acts in this space (a space, or its name in specs)
         :param observation_space: keep what observes this space
         :param include_broken: also return plugins that failed to import, with their `error`
         """
@@ -161,7 +161,7 @@ class Registry:
 
 
 def _accepts(accepted: tuple[str, ...], space: Space | str | None) -> bool:
-    name = space if isinstance(space, str) or space is None else type(space).__name__
+    name = space if isinstance(space, str) or space is None else space_name(space)
     return name is None or name in accepted
 
 

@@ -33,8 +33,9 @@ class AlgorithmSpec:
     :param consumes: what it must be given to learn: a subset of `demonstrations`, `rewards` (in
         the demonstrations, or from the environment for online RL), `environment`, `expert` (one
         that can be asked while learning), `model`
-    :param action_spaces: names of the gymnasium spaces it can act in
-    :param observation_spaces: names of the gymnasium spaces it can observe
+    :param action_spaces: names of the gymnasium spaces it can act in (see `space_name`)
+    :param observation_spaces: names of the gymnasium spaces it can observe; "Image" is a space of
+        its own, for policies that read images as such
     :param timestep: what one unit of `total_timesteps` is
     :param requires: importable modules that it needs beyond the package's own dependencies
     :param error: why it cannot be used, for a plugin that failed to import; else None
@@ -79,11 +80,8 @@ class AlgorithmSpec:
             (observation_space, self.observation_spaces, "observations"),
             (action_space, self.action_spaces, "actions"),
         ):
-            if space is not None and type(space).__name__ not in accepted:
-                return (
-                    f"{self.name} handles {' and '.join(accepted)} {role}, "
-                    f"not {type(space).__name__}"
-                )
+            if space is not None and (name := space_name(space)) not in accepted:
+                return f"{self.name} handles {' and '.join(accepted)} {role}, not {name}"
         if available is not None and (lacking := self.consumes - set(available)):
             return (
                 f"{self.name} needs {' and '.join(sorted(lacking))}, which the task does not give"
@@ -109,6 +107,16 @@ class AlgorithmSpec:
                 f"imported: {error}"
             ) from error
         return loaded
+
+
+def space_name(space: Space) -> str:
+    """The name by which specs know a space: that of its class, or "Image".
+
+    An image is what SB3's `CnnPolicy` reads: a three-dimensional `Box` of bytes from 0 to 255.
+    """
+    from stable_baselines3.common.preprocessing import is_image_space
+
+    return "Image" if is_image_space(space) else type(space).__name__
 
 
 def require(module: str, what: str) -> None:

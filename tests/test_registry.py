@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from gymnasium import spaces
 
@@ -91,6 +92,15 @@ def test_refusal_names_the_spaces_and_what_is_lacking():
         "mine needs demonstrations and expert, which the task does not give"
     )
     assert spec.refusal(available={"demonstrations", "expert", "rewards"}) is None
+
+
+def test_an_image_is_a_space_of_its_own():
+    image, plane = spaces.Box(0, 255, (36, 36, 3), np.uint8), spaces.Box(0, 1, (36, 36, 3))
+    assert SPEC.refusal(plane) is None
+    assert SPEC.refusal(image) == "mine handles Box and Discrete observations, not Image"
+    sees = replace(SPEC, observation_spaces=("Image",))
+    assert sees.refusal(image) is None
+    assert sees.refusal(plane) == "mine handles Image observations, not Box"
 
 
 def test_a_class_that_is_not_there():

@@ -25,6 +25,23 @@ HORIZON = 8
 """Steps of every episode; an expert's return is as much, that of random actions about half."""
 
 
+_IMAGE = (36, 40, 1)
+"""Height, width and channels: the least that SB3's `NatureCNN` reads, and no square, so that axes
+in a wrong order are seen."""
+
+
+def _draw(bits: np.ndarray) -> np.ndarray:
+    """An image whose left half is white for the first bit, and its right half for the second."""
+    return np.repeat(np.uint8(255) * bits.astype(np.uint8), _IMAGE[1] // 2)[None, :, None].repeat(
+        _IMAGE[0], axis=0
+    )
+
+
+def _look(image: Any) -> np.ndarray:
+    middle = np.asarray(image)[_IMAGE[0] // 2, :, 0]
+    return middle[[0, -1]] / 255
+
+
 @dataclass(frozen=True)
 class Code:
     """How two bits are written in a space, and read again."""
@@ -61,13 +78,14 @@ CODES: dict[str, Code] = {
         },
         lambda entries: np.array([entries["first"][0] > 0, entries["second"]], dtype=float),
     ),
+    "Image": Code(lambda: spaces.Box(0, 255, _IMAGE, np.uint8), _draw, _look),
     "Tuple": Code(
         lambda: spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)]),
         lambda bits: (np.int64(bits[0]), np.int64(bits[1])),
         np.asarray,
     ),
 }
-"""Name of a gymnasium space -> the code used in it."""
+"""Name of a space, as specs use it -> the code used in it."""
 
 
 class EchoEnv(gym.Env):

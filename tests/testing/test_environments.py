@@ -18,7 +18,7 @@ from sb3_il_plus.testing.environments import (
     steps_taken,
 )
 
-OBSERVATIONS = ["Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict"]
+OBSERVATIONS = ["Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict", "Image"]
 ACTIONS = ["Box", "Discrete", "MultiDiscrete", "MultiBinary"]
 
 
