@@ -25,6 +25,7 @@ _HOME = {
     "load_expert": "sb3_il_plus.experts.loading",
     "load_model": "sb3_il_plus.persistence",
     "make": "sb3_il_plus.registry",
+    "preset": "sb3_il_plus.tables.presets",
     "register": "sb3_il_plus.registry",
     "train_expert": "sb3_il_plus.experts.training",
 }
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.registry import make as make
     from sb3_il_plus.registry import register as register
     from sb3_il_plus.spec import AlgorithmSpec as AlgorithmSpec
+    from sb3_il_plus.tables.presets import preset as preset
 
 
 def __getattr__(name: str) -> Any:

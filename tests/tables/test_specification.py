@@ -92,7 +92,10 @@ def test_every_shipped_preset_is_valid(name: str) -> None:
     preset = presets.load_preset(name)
     assert preset.algorithms
     for algorithm, settings in preset.algorithms.items():
-        check_hyperparameters(registry.get(algorithm), settings.hyperparameters)
+        for generator in (None, *settings.generators):
+            found = presets.preset(algorithm, name, generator)
+            assert generator is None or found.hyperparameters["generator"] == generator
+            check_hyperparameters(registry.get(algorithm), found.hyperparameters)
 
 
 def test_a_preset_comes_before_the_default_one() -> None:
@@ -102,6 +105,21 @@ def test_a_preset_comes_before_the_default_one() -> None:
     assert presets.tuned_settings(bc, "Other-v0").timesteps == 5_000
     assert presets.tuned_settings(gail, "Other-v0").n_envs == 8
     assert presets.tuned_settings(gail, "../../setup").timesteps == 100_000
+
+
+def test_generators_have_presets_of_their_own() -> None:
+    gail = registry.get("gail")
+    on_policy = presets.preset("gail", "Other-v0").hyperparameters
+    assert presets.preset("gail", "Other-v0", "ppo").hyperparameters == on_policy
+    off_policy = presets.tuned_settings(gail, "Other-v0", changes={"generator": "sac"})
+    assert off_policy.hyperparameters["generator"] == "sac"
+    assert "n_steps" in on_policy["generator_kwargs"]
+    assert "n_steps" not in off_policy.hyperparameters.get("generator_kwargs", {})
+
+
+def test_a_preset_of_an_unknown_algorithm_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="gail"):
+        presets.preset("gial")
 
 
 def test_changes_to_a_preset() -> None:
