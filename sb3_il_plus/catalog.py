@@ -29,7 +29,7 @@ IMITATION = (
         paper="Ross, Gordon and Bagnell 2011, arXiv:1011.0686",
         consumes=frozenset({"environment", "expert"}),
         action_spaces=_VECTORS,
-        observation_spaces=_VECTORS,
+        observation_spaces=_ALL,
         timestep="environment step",
         requires=("imitation",),
     ),

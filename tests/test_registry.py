@@ -62,7 +62,7 @@ def test_an_unknown_name_suggests_the_nearest(typed, meant):
         ({"consumes": {"demonstrations", "environment"}}, {"airl", "bc", "gail"}),
         ({"timestep": "gradient update"}, {"bc"}),
         ({"family": "online_rl", "action_space": "MultiBinary"}, None),
-        ({"family": "imitation", "observation_space": spaces.Dict({})}, {"bc"}),
+        ({"family": "imitation", "observation_space": spaces.Dict({})}, {"bc", "dagger"}),
         ({"action_space": spaces.Tuple([])}, set()),
     ],
 )

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self, Unpack
 import numpy as np
 import torch as th
 from imitation.algorithms import dagger
+from imitation.data import types
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
@@ -184,7 +185,7 @@ class DAgger(SupervisedAlgorithm):
             venv.seed(seed)
             collector = _Collector(
                 venv,
-                get_robot_acts=lambda observations: self.policy.predict(observations)[0],
+                get_robot_acts=self._own_actions,
                 beta=beta,
                 save_dir="unused",
                 rng=np.random.default_rng(seed),
@@ -207,6 +208,9 @@ class DAgger(SupervisedAlgorithm):
         self.logger.record("rollout/expert_queries", self.n_expert_queries)
         self._add_labels(recorder.demonstrations(keep_unfinished=True))
         return go_on
+
+    def _own_actions(self, observations: Any) -> np.ndarray:
+        return self.policy.predict(types.maybe_unwrap_dictobs(observations))[0]
 
     def _round_is_over(self, recorder: EpisodeRecorder, total_timesteps: int) -> bool:
         steps = self.num_timesteps - self._round_start["num_timesteps"]
@@ -274,16 +278,20 @@ class _InMemoryTrainer(dagger.DAggerTrainer):
 
 
 class _Collector(dagger.InteractiveTrajectoryCollector):
-    """Upstream's mixing of expert and learner actions, without its recording to files."""
+    """Upstream's mixing of expert and learner actions, without its recording to files.
+
+    It picks the rows in which the learner acts, which upstream's `DictObs` knows to do as well.
+    """
 
     def reset(self) -> Any:
         """Reset the environments."""
-        self._last_obs = self.venv.reset()
+        observations = self.venv.reset()
+        self._last_obs = types.maybe_wrap_in_dictobs(observations)
         self._is_reset = True
-        return self._last_obs
+        return observations
 
     def step_wait(self) -> VecEnvStepReturn:
         """Finish the step that `step_async` began with the mixed actions."""
         result = self.venv.step_wait()
-        self._last_obs = result[0]
+        self._last_obs = types.maybe_wrap_in_dictobs(result[0])
         return result

@@ -2,7 +2,7 @@
 
 Whoever steps an environment (collecting, DAgger, a person at the keyboard) hands each step to an
 `EpisodeRecorder`, which keeps the copies' episodes apart and knows where SB3 hides their last
-observations. `tapped` shows the raw steps below a `VecNormalize`.
+observations. `tapped` shows the raw steps below a `VecNormalize` and a `VecTransposeImage`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import (
+    VecEnv,
+    VecTransposeImage,
+    unwrap_vec_normalize,
+)
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from sb3_il_plus.data import columns as col
@@ -144,13 +148,18 @@ class RawTap:
 
 @contextmanager
 def tapped(venv: VecEnv) -> Iterator[tuple[VecEnv, RawTap]]:
-    """Listen to an environment below its `VecNormalize`, or to itself where it has none.
+    """Listen to an environment below its `VecNormalize` and below SB3's `VecTransposeImage`.
+
+    What is heard is what the environment shows: an expert that is a function was written for it,
+    and data has one order of an image's axes, that of the environment.
 
     The tap replaces methods of the instance instead of wrapping it, because SB3's `EvalCallback`
     compares the wrappers of training and evaluation environment one by one.
     """
     normalizer = unwrap_vec_normalize(venv)
     inner = venv if normalizer is None else normalizer.venv
+    while isinstance(inner, VecTransposeImage):
+        inner = inner.venv
     tap = RawTap(inner)
     inner.reset, inner.step_wait = tap.reset, tap.step_wait  # type: ignore[method-assign]
     try:

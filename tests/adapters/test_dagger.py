@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch as th
 from scripted_experts import CARTPOLE, balance
+from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_il_plus import BC, DAgger, evaluate
 from sb3_il_plus.environments import make_vec
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
+from sb3_il_plus.testing.environments import HORIZON, echo_expert, make_echo
 
 
 def test_learns_cartpole_from_a_plain_function():
@@ -98,6 +100,61 @@ def test_demonstrator_sees_raw_observations_behind_vec_normalize():
     np.testing.assert_array_equal(data.actions, [balance(row) for row in at])
     assert np.abs(np.array(seen)[:, 0]).max() < 2.4  # positions, not standard deviations
     assert evaluate(model, _frozen(env), 3, seed=100).mean_return > 300
+
+
+def test_images_are_recorded_as_bytes_in_the_policys_order_of_axes(tmp_path):
+    """SB3 moves the channels to the front for its CNN; the demonstrator sees them last."""
+    seen = []
+
+    def demonstrator(picture):
+        seen.append(picture)
+        return echo_expert("Image")(picture)
+
+    env = VecNormalize(make_echo("Image", n_envs=2, seed=0), norm_obs=False, norm_reward=False)
+    model = DAgger(
+        "CnnPolicy", env, expert=demonstrator, rollout_round_min_timesteps=64, seed=0
+    ).learn(256)
+    assert {(picture.shape, picture.dtype.name) for picture in seen} == {((36, 40, 1), "uint8")}
+    data = model.demonstrations
+    assert data.observations.dtype == np.uint8
+    assert data.observations.shape[1:] == model.observation_space.shape == (1, 36, 40)
+    shown = data.observations_at(np.arange(len(data)))
+    labels = [echo_expert("Image")(np.moveaxis(picture, 0, -1)) for picture in shown]
+    np.testing.assert_array_equal(data.actions, labels)
+    assert evaluate(model, make_echo("Image"), 4, seed=1).mean_return == HORIZON
+
+    model.save(tmp_path / "model")
+    again = DAgger.load(tmp_path / "model", env=make_echo("Image"), expert=demonstrator)
+    assert again.demonstrations.fingerprint() == data.fingerprint()
+
+
+def test_a_model_that_sees_images_is_asked_about_the_same_ones():
+    teacher = PPO("CnnPolicy", make_echo("Image"), seed=3)
+    model = DAgger("CnnPolicy", make_echo("Image", seed=0), expert=teacher, seed=0).learn(64)
+    shown = model.demonstrations.observations_at(np.arange(64))
+    np.testing.assert_array_equal(
+        model.demonstrations.actions, teacher.predict(shown, deterministic=True)[0]
+    )
+
+
+def test_dict_observations_with_either_driver():
+    """Who drives is drawn for each copy, so the learner is shown some rows of each entry."""
+    model = DAgger(
+        "MultiInputPolicy",
+        make_echo("Dict", "MultiDiscrete", n_envs=3, seed=0),
+        expert=echo_expert("Dict", "MultiDiscrete"),
+        beta_schedule=lambda round_num: 0.5,
+        rollout_round_min_timesteps=192,
+        seed=0,
+    ).learn(960)
+    data = model.demonstrations
+    assert set(data.observations) == {"first", "second"}
+    shown = data.observations_at(np.arange(960))
+    right = np.stack([shown["first"][:, 0] > 0, shown["second"] > 0], axis=1)
+    np.testing.assert_array_equal(data.actions, right)
+    driven = [row["rollout/ep_rew_mean"] for row in model.history]
+    assert driven[0] < HORIZON, "the learner never drove"
+    assert evaluate(model, make_echo("Dict", "MultiDiscrete"), 4, seed=1).mean_return == HORIZON
 
 
 def _frozen(env: VecNormalize) -> VecNormalize:

@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import (
     SubprocVecEnv,
     VecFrameStack,
     VecNormalize,
+    VecTransposeImage,
 )
 
 from sb3_il_plus import collect
@@ -18,6 +19,7 @@ from sb3_il_plus.data import columns
 from sb3_il_plus.environments import make_env, make_vec
 from sb3_il_plus.errors import DataError, InapplicableError, UnknownNameError, UserError
 from sb3_il_plus.experts.expert import as_expert
+from sb3_il_plus.testing.environments import HORIZON, echo_expert, make_echo
 
 
 class Ledger(gym.Env):
@@ -167,6 +169,15 @@ class TestWhatIsRecorded:
         assert np.array_equal(demos.actions, demos.observations_at(index)["parity"])
         for _, column in columns.named(demos.observations):
             assert len(column) == len(demos) + 4
+
+    def test_images_are_recorded_as_the_environment_shows_them(self):
+        env = VecTransposeImage(make_echo("Image", n_envs=2))
+        data = collect(echo_expert("Image"), env, n_episodes=2, seed=0)
+        assert env.observation_space.shape == (1, 36, 40)
+        assert data.observations.shape == (2 * (HORIZON + 1), 36, 40, 1)
+        assert data.observations.dtype == np.uint8
+        again = collect(echo_expert("Image"), make_echo("Image", n_envs=2), n_episodes=2, seed=0)
+        assert again.fingerprint() == data.fingerprint()
 
     def test_the_dtype_is_that_of_the_space(self):
         demos = collect(still, ledgers(1), n_episodes=1)
