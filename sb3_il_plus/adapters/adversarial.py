@@ -130,15 +130,9 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
 
     # -- building --------------------------------------------------------------------------------
 
-    def _setup_model(self) -> None:
-        self._setup_lr_schedule()
-        self.set_random_seed(self.seed)
-        self.generator_model = self._build_generator()
-        self.policy = self.generator_model.policy
-        self._set_observation_statistics()
+    def _setup_reward(self) -> None:
         self.discriminator = self._build_reward_net()
         self._fit_reward_inputs()
-        self._setup_trainer()
 
     def _build_reward_net(self) -> RewardNet:
         arguments = {**_INPUT_NORMS[self.normalize_reward_inputs], **self.reward_net_kwargs}
@@ -192,17 +186,6 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
             "acts": self._as_policy_acts(batch["acts"]),
             "next_obs": self._as_env_observes(batch["next_obs"]),
         }
-
-    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
-        """Replace the environment; generator, discriminator and their optimisers stay."""
-        n_before = self.n_envs
-        super().set_env(env, force_reset)
-        parameters = self.get_parameters()
-        if self.n_envs == n_before:
-            self._setup_trainer()
-        else:
-            self._setup_model()
-        self.set_parameters(parameters)
 
     # -- learning --------------------------------------------------------------------------------
 

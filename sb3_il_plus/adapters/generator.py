@@ -71,8 +71,16 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         self.policy_aliases = self._generator_class.policy_aliases  # type: ignore[misc]
         super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
         self.generator_kwargs = {} if generator_kwargs is None else dict(generator_kwargs)
+        self._rollout_start = 0
 
     # -- what subclasses differ in ---------------------------------------------------------------
+
+    def _setup_reward(self) -> None:
+        """Build what the generator's reward is computed by, where there is such a thing."""
+
+    @abc.abstractmethod
+    def _setup_trainer(self) -> None:
+        """Connect generator, reward and `self.env` in a new `self.trainer`."""
 
     @abc.abstractmethod
     def _train_round(self, n_timesteps: int, callback: ForwardCallback) -> None:
@@ -94,6 +102,26 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
 
     # -- building --------------------------------------------------------------------------------
 
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self.generator_model = self._build_generator()
+        self.policy = self.generator_model.policy
+        self._set_observation_statistics()
+        self._setup_reward()
+        self._setup_trainer()
+
+    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
+        """Replace the environment; generator, reward and their optimisers stay."""
+        n_before = self.n_envs
+        super().set_env(env, force_reset)
+        parameters = self.get_parameters()
+        if self.n_envs == n_before:
+            self._setup_trainer()
+        else:
+            self._setup_model()
+        self.set_parameters(parameters)
+
     def _build_generator(self, **arguments: Any) -> BaseAlgorithm:
         """Build the generator around `self.env`.
 
@@ -104,7 +132,7 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
             if callable(arguments.get(name)):
                 arguments[name] = self._over_whole_training(arguments[name])
         try:
-            return self._generator_class(
+            generator = self._generator_class(
                 self.policy_class,
                 self.env,
                 policy_kwargs=self._build_policy_kwargs(),
@@ -117,6 +145,10 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
             raise InapplicableError(
                 f"{self._generator_class.__name__} cannot be the generator: {error}"
             ) from error
+        if hasattr(generator, "exploration_schedule"):  # DQN's ε
+            exploration = self._over_whole_training(generator.exploration_schedule)
+            generator.exploration_schedule = exploration
+        return generator
 
     def _over_whole_training(self, schedule: Schedule) -> Schedule:
         """A schedule over our progress: the generator's own restarts with every round."""
