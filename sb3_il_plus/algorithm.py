@@ -37,7 +37,7 @@ from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.validation import fit_to
 from sb3_il_plus.environments import is_placeholder, make_env, placeholder_env
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
-from sb3_il_plus.randomness import fresh_seed
+from sb3_il_plus.randomness import child_seed, fresh_seed, set_global_states
 from sb3_il_plus.registry import registry
 from sb3_il_plus.spec import AlgorithmSpec
 
@@ -84,6 +84,8 @@ class DemonstrationAlgorithm(BaseAlgorithm):
 
     env: Any
     demonstrations: Demonstrations | None
+    _random_states: dict[str, Any] | None = None
+    """Of the global generators when the model's file was written; put back when it learns on."""
 
     def __init__(
         self,
@@ -217,12 +219,29 @@ class DemonstrationAlgorithm(BaseAlgorithm):
             raise UserError(f"total_timesteps={total_timesteps} must be at least 1")
         if reset_num_timesteps:
             self._history.rows.clear()
+        elif self._random_states is not None:
+            self._resume_random_streams(self._random_states)
+        self._random_states = None
         total, prepared = super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         if self._history not in self.logger.output_formats:
             self.logger.output_formats.append(self._history)
         return total, prepared
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed everything random anew, as in SB3."""
+        self._random_states = None
+        super().set_random_seed(seed)
+
+    def _resume_random_streams(self, states: dict[str, Any]) -> None:
+        """Go on with the random streams where the file left them.
+
+        An environment's state is in no file, so it begins episodes that it has not begun before.
+        """
+        set_global_states(states, self.device)
+        if self.seed is not None and not is_placeholder(self.env):
+            self.env.seed(child_seed(self.seed, f"resumed at {self.num_timesteps}"))
 
     def _after_update(self, callback: BaseCallback) -> bool:
         """Count one gradient update as one timestep and let the callback act on it.
@@ -232,9 +251,17 @@ class DemonstrationAlgorithm(BaseAlgorithm):
         self.num_timesteps += 1
         self._n_updates += 1
         self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
+        go_on = self._finish_update()
         # SB3's callbacks look for these even where no environment is stepped.
         callback.update_locals({"dones": np.zeros(self.n_envs, dtype=bool), "infos": []})
-        return callback.on_step()
+        return callback.on_step() and go_on
+
+    def _finish_update(self) -> bool:
+        """What else belongs to an update, before callbacks see (and save) the model.
+
+        :return: whether to go on
+        """
+        return True
 
     def _dump_logs(self) -> None:
         """Write what was recorded, under SB3's names for time and episodes."""

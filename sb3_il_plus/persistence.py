@@ -15,13 +15,13 @@ import gymnasium
 import numpy as np
 import stable_baselines3
 import torch as th
-from gymnasium import spaces
 
 import sb3_il_plus
 from sb3_il_plus import serialization
 from sb3_il_plus.data.demonstrations import Demonstrations
-from sb3_il_plus.environments import placeholder_env
+from sb3_il_plus.environments import make_env, placeholder_env
 from sb3_il_plus.errors import FileError, UserError
+from sb3_il_plus.randomness import global_states
 from sb3_il_plus.registry import registry
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def save(
     _, variables = model._get_torch_save_params()
     tensors: dict[str, Any] = dict(model.get_parameters())
     tensors["pytorch_variables"] = {name: _attribute(model, name) for name in variables}
+    tensors["random_states"] = global_states(model.device)
     data = model._data_to_save()
     if "demonstrations" in include:
         data = model._require_demonstrations()
@@ -75,8 +76,7 @@ def load(
 
     :param given: constructor arguments that replace or complete the saved ones
     """
-    archive = serialization.read_archive(path, "cpu")
-    content = archive.data
+    content = serialization.read_data(path)
     if content.get("algorithm") != _full_name(cls):
         raise FileError(
             f"{path} holds a model of {content.get('algorithm')!r}, not of {_full_name(cls)!r}; "
@@ -85,36 +85,44 @@ def load(
     if print_system_info:
         print(f"== SAVED WITH ==\n{content.get('versions')}")
     with serialization.refusing(f"{path} does not fit {_full_name(cls)}"):
-        return _build(cls, path, archive, env, device, given)
+        return _build(cls, path, _environment(cls, env, content, path), device, given)
+
+
+def _environment(cls: type[Model], env: Any, content: dict[str, Any], path: Any) -> Any:
+    """The environment to go on in, its spaces checked, or a stand-in with the saved spaces."""
+    names = ("observation_space", "action_space")
+    saved = [serialization.decode(content[name]) for name in names]
+    if env is None:
+        return placeholder_env(*saved)
+    wrapped = cls._wrap_env(make_env(env) if isinstance(env, str) else env, verbose=0)
+    for name, space in zip(names, saved, strict=True):
+        if getattr(wrapped, name) != space:
+            raise FileError(
+                f"{path} was saved for the {name.replace('_', ' ')} {space}, the environment has "
+                f"{getattr(wrapped, name)}; load it with an environment like the one it was "
+                "trained in, or with env=None to predict only"
+            )
+    return wrapped
 
 
 def _build(
-    cls: type[Model],
-    path: Any,
-    archive: serialization.Archive,
-    env: Any,
-    device: th.device | str,
-    given: dict[str, Any],
+    cls: type[Model], path: Any, env: Any, device: th.device | str, given: dict[str, Any]
 ) -> Model:
-    """A model from the content of its file."""
+    """A model from the content of its file, in an environment that suits it."""
+    archive = serialization.read_archive(path, "cpu")
     content = archive.data
     trusted = serialization.TRUSTED_PACKAGES | {cls.__module__.partition(".")[0]}
-    observation_space = serialization.decode(content["observation_space"])
-    action_space = serialization.decode(content["action_space"])
     arguments = _decode_arguments(content["arguments"], given, trusted)
     if "demonstrations" in archive.tensors and arguments.get("demonstrations") is None:
         columns = {k: v.numpy() for k, v in archive.tensors["demonstrations"].items()}
         arguments["demonstrations"] = Demonstrations.from_columns(
-            columns, observation_space, action_space
+            columns, env.observation_space, env.action_space
         )
-    model = cls(
-        env=placeholder_env(observation_space, action_space) if env is None else env,
-        device=device,
-        **arguments,
-    )
-    _check_same_spaces(model, observation_space, action_space, path)
+    model = cls(env=env, device=device, **arguments)
     _warn_of_other_data(model, content["demonstrations"])
     _restore(model, archive)
+    if "seed" not in given:
+        model._random_states = archive.tensors.get("random_states")
     return model
 
 
@@ -126,7 +134,7 @@ def load_model(path: Any, env: Any = None, **kwargs: Any) -> Any:
     :param kwargs: see `DemonstrationAlgorithm.load`
     :raises FileError: the file is of an algorithm that is not registered here
     """
-    algorithm = serialization.read_archive(path).data.get("algorithm", "")
+    algorithm = serialization.read_data(path).get("algorithm", "")
     for spec in registry.list_algorithms():
         if spec.entry_point == algorithm:
             cls: Any = spec.load()
@@ -188,7 +196,8 @@ def _decode_arguments(
 
 def _restore(model: DemonstrationAlgorithm, archive: serialization.Archive) -> None:
     """Put tensors and counters of a file in place."""
-    tensors = {name: value for name, value in archive.tensors.items() if name != "demonstrations"}
+    others = ("demonstrations", "random_states")
+    tensors = {name: value for name, value in archive.tensors.items() if name not in others}
     variables = tensors.pop("pytorch_variables", {})
     model.set_parameters(tensors, exact_match=True, device=model.device)
     for name, value in variables.items():
@@ -204,22 +213,6 @@ def _attribute(root: Any, name: str) -> Any:
     for part in name.split("."):
         root = getattr(root, part)
     return root
-
-
-def _check_same_spaces(
-    model: DemonstrationAlgorithm,
-    observation_space: spaces.Space,
-    action_space: spaces.Space,
-    path: Any,
-) -> None:
-    for role, saved, present in (
-        ("observation", observation_space, model.observation_space),
-        ("action", action_space, model.action_space),
-    ):
-        if saved != present:
-            raise FileError(
-                f"{path} was saved for the {role} space {saved}, the environment has {present}"
-            )
 
 
 def _warn_of_other_data(model: DemonstrationAlgorithm, fingerprint: str | None) -> None:

@@ -105,6 +105,8 @@ def _decode(value: Any, trusted: Collection[str]) -> Any:
         return [_decode(item, trusted) for item in value]
     if not isinstance(value, dict):
         return value
+    if ":serialized:" in value:
+        raise FileError("a pickled object is in place of a value; it was not loaded")
     if len(value) != 1 or not next(iter(value)).startswith("!"):
         return {key: _decode(item, trusted) for key, item in value.items()}
     (kind, content), *_ = value.items()
@@ -178,29 +180,76 @@ def write_archive(
             archive.writestr(f"{name}.pth", buffer.getvalue())
 
 
+def read_data(path: str | Path | IO[bytes]) -> dict[str, Any]:
+    """Read the plain JSON of a model file and leave its tensors alone.
+
+    :return: what `write_archive` was given as `data`, and the names of the tensors under `"tensors"`
+    :raises FileError: the file is missing, damaged, of another kind, or holds what we do not write
+    """
+    with _opened(path) as (_, content):
+        return content
+
+
 def read_archive(path: str | Path | IO[bytes], device: th.device | str = "cpu") -> Archive:
     """Read a model file without executing anything in it.
 
     :raises FileError: the file is missing, damaged, of another kind, or holds more than tensors
     """
-    with (
-        refusing(f"{path} is not a complete model file"),
-        zipfile.ZipFile(_find(path)) as archive,
-    ):
-        content = _read_data(archive.read("data"), path)
-        tensors = {name: read_tensors(archive, name, device) for name in content.pop("tensors")}
+    with _opened(path) as (archive, content):
+        tensors = {}
+        for name in content.pop("tensors"):
+            with refusing(f"{path}: entry {name}.pth holds something other than tensors"):
+                with zipfile.ZipFile(io.BytesIO(archive.read(f"{name}.pth"))) as entry:
+                    _check_stored(entry)
+                tensors[name] = read_tensors(archive, name, device)
         return Archive(content, tensors)
 
 
 @contextmanager
-def refusing(what: str) -> Iterator[None]:
-    """Turn whatever damaged content raises into a `FileError` that begins with `what`."""
+def refusing(what: str, remedy: str = "") -> Iterator[None]:
+    """Turn whatever damaged content raises into a `FileError` that begins with `what`.
+
+    :param remedy: what the user can do about it, if that can be said
+    """
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # zlib, struct, torch, ... each has its own
-        raise FileError(f"{what}: {type(error).__name__}: {error}") from error
+        advice = f"; {remedy}" if remedy else ""
+        raise FileError(f"{what}: {type(error).__name__}: {error}{advice}") from error
+
+
+@contextmanager
+def _opened(path: str | Path | IO[bytes]) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+    """Open a model file whose entries are those that `write_archive` makes; yields its JSON, too."""
+    with (
+        refusing(
+            f"{path} is not a complete model file",
+            "it was cut off, damaged or packed by another program, so load an earlier checkpoint",
+        ),
+        zipfile.ZipFile(_find(path)) as archive,
+    ):
+        _check_stored(archive)
+        content = _read_data(archive.read("data"), path)
+        unexpected = set(archive.namelist()) - {"data", *(f"{n}.pth" for n in content["tensors"])}
+        if unexpected:
+            raise FileError(
+                f"{path} holds {', '.join(map(repr, sorted(unexpected)))}, which sb3_il_plus does "
+                "not write, so somebody has changed it; nothing of it was loaded"
+            )
+        yield archive, content
+
+
+def _check_stored(archive: zipfile.ZipFile) -> None:
+    """Refuse what unpacks to more than the file's own size; our entries are never compressed."""
+    entries = archive.infolist()
+    if len({entry.filename for entry in entries}) < len(entries):
+        raise zipfile.BadZipFile("two entries have the same name")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise zipfile.BadZipFile("an entry is compressed")
+    if sum(max(entry.compress_size, entry.file_size) for entry in entries) > archive.start_dir:
+        raise zipfile.BadZipFile("its entries declare more bytes than the file has")
 
 
 def _find(path: str | Path | IO[bytes]) -> Path | IO[bytes]:
