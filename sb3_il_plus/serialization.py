@@ -183,7 +183,7 @@ def write_archive(
 def read_data(path: str | Path | IO[bytes]) -> dict[str, Any]:
     """Read the plain JSON of a model file and leave its tensors alone.
 
-    :return: what `write_archive` was given as `data`, and the names of the tensors under `"tensors"`
+    :return: the `data` that `write_archive` was given, and under `"tensors"` the tensors' names
     :raises FileError: the file is missing, damaged, of another kind, or holds what we do not write
     """
     with _opened(path) as (_, content):
@@ -201,7 +201,7 @@ def read_archive(path: str | Path | IO[bytes], device: th.device | str = "cpu") 
             with refusing(f"{path}: entry {name}.pth holds something other than tensors"):
                 with zipfile.ZipFile(io.BytesIO(archive.read(f"{name}.pth"))) as entry:
                     _check_stored(entry)
-                tensors[name] = read_tensors(archive, name, device)
+            tensors[name] = read_tensors(archive, name, device)
         return Archive(content, tensors)
 
 
@@ -222,7 +222,7 @@ def refusing(what: str, remedy: str = "") -> Iterator[None]:
 
 @contextmanager
 def _opened(path: str | Path | IO[bytes]) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
-    """Open a model file whose entries are those that `write_archive` makes; yields its JSON, too."""
+    """Open a model file and read its JSON; its entries must be those that `write_archive` makes."""
     with (
         refusing(
             f"{path} is not a complete model file",
@@ -282,5 +282,13 @@ def read_tensors(archive: zipfile.ZipFile, name: str, device: th.device | str) -
     :raises KeyError: there is no such entry
     """
     buffer = io.BytesIO(archive.read(f"{name}.pth"))
-    with refusing(f"entry {name}.pth holds something other than tensors"):
+    try:
         return th.load(buffer, map_location=device, weights_only=True)
+    except Exception as error:  # pickle, zlib, struct, ... each has its own
+        # torch's own message advises to execute the file.
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].partition(". ")[0].strip()
+        raise FileError(
+            f"{archive.filename or 'the file'}: entry {name}.pth holds something other than "
+            f"tensors: {type(error).__name__}: {reason}; it is damaged, or was made to execute "
+            "code, and nothing of it was loaded"
+        ) from error
