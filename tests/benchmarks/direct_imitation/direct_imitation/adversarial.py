@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+from typing import Any
 
 from imitation.algorithms.adversarial.airl import AIRL as UpstreamAIRL
 from imitation.algorithms.adversarial.common import AdversarialTrainer
 from imitation.algorithms.adversarial.gail import GAIL as UpstreamGAIL
 from imitation.rewards.reward_nets import BasicRewardNet, BasicShapedRewardNet
+from imitation.util.networks import RunningNorm
 from stable_baselines3.common.policies import BasePolicy
 
 from direct_imitation.upstream import DirectCall, quiet_logger
@@ -22,6 +24,10 @@ class _Adversarial(DirectCall):
     def reward_net(self) -> BasicRewardNet | BasicShapedRewardNet:
         """Upstream's own choice for the trainer."""
         raise NotImplementedError
+
+    def reward_net_kwargs_of_upstream(self) -> dict[str, Any]:
+        """Upstream's running normalisation where the adapter is asked for one."""
+        return {"normalize_input_layer": RunningNorm} if self.normalize_reward_inputs else {}
 
     def call(self, total_timesteps: int) -> tuple[BasePolicy, int]:
         """Build the generator in the environment, and the trainer around both."""
@@ -70,7 +76,9 @@ class DirectGAIL(_Adversarial, GAIL):
 
     def reward_net(self) -> BasicRewardNet:
         """Its defaults."""
-        return BasicRewardNet(self.observation_space, self.action_space)
+        return BasicRewardNet(
+            self.observation_space, self.action_space, **self.reward_net_kwargs_of_upstream()
+        )
 
 
 class DirectAIRL(_Adversarial, AIRL):
@@ -93,4 +101,5 @@ class DirectAIRL(_Adversarial, AIRL):
             self.observation_space,
             self.action_space,
             discount_factor=self.generator_kwargs.get("gamma", 0.99),
+            **self.reward_net_kwargs_of_upstream(),
         )
