@@ -198,9 +198,11 @@ def read_archive(path: str | Path | IO[bytes], device: th.device | str = "cpu") 
     with _opened(path) as (archive, content):
         tensors = {}
         for name in content.pop("tensors"):
-            with refusing(f"{path}: entry {name}.pth holds something other than tensors"):
-                with zipfile.ZipFile(io.BytesIO(archive.read(f"{name}.pth"))) as entry:
-                    _check_stored(entry)
+            with (
+                refusing(f"{path}: entry {name}.pth holds something other than tensors"),
+                zipfile.ZipFile(io.BytesIO(archive.read(f"{name}.pth"))) as entry,
+            ):
+                _check_stored(entry)
             tensors[name] = read_tensors(archive, name, device)
         return Archive(content, tensors)
 

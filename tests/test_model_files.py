@@ -108,7 +108,7 @@ def test_a_pickle_in_the_json_is_refused(saved, tmp_path):
     text = base64.b64encode(pickled(Bomb(fuse))).decode()
     content["arguments"]["policy_kwargs"] = {":type:": "dict", ":serialized:": text}
     path = rewritten(saved, tmp_path / "bad.zip", data=json.dumps(content).encode())
-    with pytest.raises(FileError, match=r"a pickled object is in place of a value; it was not"):
+    with pytest.raises(FileError, match=r"a pickled object is in place of a value"):
         BC.load(path)
     assert not fuse.exists()
 
@@ -256,7 +256,7 @@ def test_what_a_file_is_of_is_checked_before_its_tensors_are_looked_at(saved, tm
     with pytest.raises(FileError, match=r"holds a model of 'sb3_il_plus\.adapters\.bc:BC', not of"):
         GAIL.load(path)
     with pytest.raises(
-        FileError, match=r"was saved for the observation space Box.* env=None to pr"
+        FileError, match=r"was saved for the observation space Box.* env=None"
     ):
         BC.load(path, env=make_echo("Discrete"))
     with pytest.raises(FileError, match=r"entry policy.pth holds something other than tensors"):
