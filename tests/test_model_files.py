@@ -255,9 +255,7 @@ def test_what_a_file_is_of_is_checked_before_its_tensors_are_looked_at(saved, tm
     path = rewritten(saved, tmp_path / "bad.zip", policy=b"rubbish")
     with pytest.raises(FileError, match=r"holds a model of 'sb3_il_plus\.adapters\.bc:BC', not of"):
         GAIL.load(path)
-    with pytest.raises(
-        FileError, match=r"was saved for the observation space Box.* env=None"
-    ):
+    with pytest.raises(FileError, match=r"was saved for the observation space Box.* env=None"):
         BC.load(path, env=make_echo("Discrete"))
     with pytest.raises(FileError, match=r"entry policy.pth holds something other than tensors"):
         BC.load(path)

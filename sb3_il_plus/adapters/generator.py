@@ -188,6 +188,7 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
             n_rounds += 1
             if n_rounds % log_interval == 0:
                 self._dump_logs()
+        self._rollout_start = self.num_timesteps
         callback.on_training_end()
         return self
 
@@ -218,10 +219,16 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         return [*map(own_name, modules)], [*map(own_name, variables)]
 
     def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "generator_updates": self.generator_model._n_updates}
+        # The networks know nothing yet of a rollout in progress: after loading, it is repeated.
+        return {
+            **super()._state(),
+            "num_timesteps": self._rollout_start,
+            "generator_updates": self.generator_model._n_updates,
+        }
 
     def _load_state(self, state: dict[str, Any]) -> None:
         super()._load_state(state)
+        self._rollout_start = self.num_timesteps
         self.generator_model.num_timesteps = self.num_timesteps
         self.generator_model._n_updates = state["generator_updates"]
 
@@ -233,13 +240,14 @@ class ForwardCallback(BaseCallback):
     :param callback: the user's, already initialised with `model`
     """
 
-    def __init__(self, model: BaseAlgorithm, callback: BaseCallback) -> None:
+    def __init__(self, model: GeneratorAlgorithm, callback: BaseCallback) -> None:
         super().__init__()
         self.outer = model
         self.callback = callback
         self.go_on = True
 
     def _on_rollout_start(self) -> None:
+        self.outer._rollout_start = self.model.num_timesteps
         self.callback.on_rollout_start()
 
     def _on_step(self) -> bool:
