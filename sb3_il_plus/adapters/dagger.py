@@ -20,16 +20,13 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from sb3_il_plus.adapters.bc import (
-    SupervisedAlgorithm,
-    SupervisedArguments,
-    connect_batches,
-)
 from sb3_il_plus.adapters.bridge import BridgeLogger, upstream_warnings_silenced
+from sb3_il_plus.adapters.policy_kinds import MASKED, RECURRENT
+from sb3_il_plus.adapters.supervised import SupervisedAlgorithm, SupervisedArguments
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.recorder import EpisodeRecorder, tapped
 from sb3_il_plus.data.validation import fit_to
-from sb3_il_plus.errors import UserError
+from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.experts.expert import Expert, as_expert
 from sb3_il_plus.randomness import child_generator, child_seed
 
@@ -42,7 +39,7 @@ class DAgger(SupervisedAlgorithm):
     One timestep is one environment step. In round i the demonstrator acts with probability
     β_i in each step and the learner otherwise; the label is always the demonstrator's action.
 
-    :param policy: policy alias or class, one of SB3's actor-critic policies
+    :param policy: policy alias or class, of any SB3 algorithm without a memory and masks
     :param env: where the learner is corrected
     :param demonstrations: optional data to begin with
     :param expert: the demonstrator: an SB3 model, an `Expert`, or a function from one observation
@@ -77,6 +74,11 @@ class DAgger(SupervisedAlgorithm):
         **kwargs: Unpack[SupervisedArguments],
     ) -> None:
         super().__init__(policy, env, demonstrations, **kwargs)
+        if self._kind in (RECURRENT, MASKED):
+            raise InapplicableError(
+                f"DAgger cannot train a {self.policy_class.__name__}: while expert and learner "
+                "drive together, nobody keeps the learner's memory or asks for action masks"
+            )
         self.n_epochs = n_epochs
         self.rollout_round_min_episodes = rollout_round_min_episodes
         self.rollout_round_min_timesteps = rollout_round_min_timesteps
@@ -236,9 +238,9 @@ class DAgger(SupervisedAlgorithm):
         if len(data) < self.batch_size:
             return
         batches = self._build_batches(data, f"batches {self.trainer.round_num}")
-        connect_batches(self.trainer.bc_trainer, batches)
+        self._connect(self.trainer.bc_trainer, data, batches)
         n_batches = self.n_epochs * batches.sampler.batches_per_epoch
-        self._update_learning_rate(self.policy.optimizer)
+        self._update_learning_rate(self.trainer.bc_trainer.optimizer)
         self.policy.set_training_mode(True)
         arguments = {
             "n_batches": n_batches,
@@ -249,6 +251,7 @@ class DAgger(SupervisedAlgorithm):
         with upstream_warnings_silenced():
             self.trainer.extend_and_update(arguments)
         self.policy.set_training_mode(False)
+        self._kind.synchronize(self.policy)
         self._n_updates += n_batches
 
     # -- saving ----------------------------------------------------------------------------------

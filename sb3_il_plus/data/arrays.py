@@ -36,6 +36,7 @@ def from_arrays(
     observation_space: spaces.Space | None = None,
     action_space: spaces.Space | None = None,
     metadata: Mapping[str, Any] | None = None,
+    action_masks: Any = None,
 ) -> Demonstrations:
     """Build demonstrations from arrays, flat or one per episode.
 
@@ -54,6 +55,8 @@ def from_arrays(
     :param observation_space: in place of `env`; guessed from the arrays' shape where missing
     :param action_space: in place of `env`
     :param metadata: JSON-like facts to keep with the data
+    :param action_masks: (N, number of choices), or a list of such arrays: true where a choice was
+        allowed (see `data.masks`)
     :raises DataError: something does not fit; the message names the episode, step and column
     """
     observation_space, action_space = resolve_spaces(env, observation_space, action_space)
@@ -64,6 +67,7 @@ def from_arrays(
             "actions": actions,
             "rewards": rewards,
             "next_observations": next_observations,
+            "action_masks": action_masks,
         },
         {"terminations": terminations, "truncations": truncations},
         None if episode_lengths is None else [int(length) for length in episode_lengths],
@@ -82,6 +86,7 @@ def from_arrays(
         observation_space=observation_space,
         action_space=action_space,
         metadata=metadata,
+        action_masks=None if flat.action_masks is None else flat.action_masks.astype(bool),
     ).validate()
 
 
@@ -133,6 +138,7 @@ class _Flat:
     actions: np.ndarray
     rewards: np.ndarray | None
     next_observations: Columns | None
+    action_masks: np.ndarray | None
     terminations: np.ndarray
     truncations: np.ndarray
     lengths: list[int]

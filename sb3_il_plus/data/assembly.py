@@ -36,7 +36,6 @@ def from_episodes(
     for number, episode in enumerate(episodes):
         _check_episode(number, episode)
     offsets = np.cumsum([0, *(len(episode) for episode in episodes)])
-    rewards = [episode.rewards for episode in episodes if episode.rewards is not None]
     try:
         observations = col.concatenate([episode.observations for episode in episodes])
         actions = np.concatenate([episode.actions for episode in episodes])
@@ -45,7 +44,7 @@ def from_episodes(
     return Demonstrations(
         observations=observations,
         actions=actions,
-        rewards=np.concatenate(rewards) if len(rewards) == len(episodes) else None,
+        rewards=_join_optional([episode.rewards for episode in episodes]),
         terminations=at_ends(offsets, [episode.terminated for episode in episodes]),
         truncations=at_ends(offsets, [episode.truncated for episode in episodes]),
         offsets=offsets,
@@ -101,7 +100,7 @@ def keep_every(data: Demonstrations, every: int, offset: int) -> Demonstrations:
 
 
 def join(parts: Sequence[Demonstrations]) -> Demonstrations:
-    """Join data of equal spaces; rewards are kept if all parts have them.
+    """Join data of equal spaces; rewards and action masks are kept if all parts have them.
 
     :raises DataError: there are no parts, or their spaces differ
     """
@@ -117,19 +116,25 @@ def join(parts: Sequence[Demonstrations]) -> Demonstrations:
                 f"part {number} has other spaces than part 0: {part.observation_space} and "
                 f"{part.action_space}, not {first.observation_space} and {first.action_space}"
             )
-    rewards = [part.rewards for part in parts if part.rewards is not None]
     shifts = np.cumsum([0, *(len(part) for part in parts)])
     return dataclasses.replace(
         first,
         observations=col.concatenate([part.observations for part in parts]),
         actions=np.concatenate([part.actions for part in parts]),
-        rewards=np.concatenate(rewards) if len(rewards) == len(parts) else None,
+        rewards=_join_optional([part.rewards for part in parts]),
+        action_masks=_join_optional([part.action_masks for part in parts]),
         terminations=np.concatenate([part.terminations for part in parts]),
         truncations=np.concatenate([part.truncations for part in parts]),
         offsets=np.concatenate(
             [[0], *(part.offsets[1:] + shift for part, shift in zip(parts, shifts, strict=False))]
         ),
     )
+
+
+def _join_optional(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Join columns, unless a part lacks its own."""
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if len(present) == len(parts) else None
 
 
 def _replace_transitions(
@@ -140,6 +145,7 @@ def _replace_transitions(
         observations=col.take(data.observations, observation_rows),
         actions=data.actions[rows],
         rewards=None if data.rewards is None else data.rewards[rows],
+        action_masks=None if data.action_masks is None else data.action_masks[rows],
         terminations=data.terminations[rows],
         truncations=data.truncations[rows],
         offsets=offsets,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from gymnasium import spaces
 
 Columns: TypeAlias = np.ndarray | dict[str, np.ndarray]
 
@@ -39,6 +40,17 @@ def named(columns: Columns, name: str = "observations") -> Iterator[tuple[str, n
             yield f"{name}[{key!r}]", column
     else:
         yield name, columns
+
+
+def named_spaces(
+    space: spaces.Space, name: str = "observations"
+) -> Iterator[tuple[str, spaces.Space]]:
+    """Yield the name of each column of observations of `space`, as `named` does, with its space."""
+    if isinstance(space, spaces.Dict):
+        for key, entry in space.spaces.items():
+            yield f"{name}[{key!r}]", entry
+    else:
+        yield name, space
 
 
 def length(columns: Columns) -> int:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from imitation.data.types import Trajectory, Transitions
 
 
-_FLAT = ("actions", "rewards", "terminations", "truncations", "offsets")
+_FLAT = ("actions", "rewards", "terminations", "truncations", "offsets", "action_masks")
 """The columns beside the observations."""
 
 
@@ -79,6 +79,8 @@ class Demonstrations:
     """Shape (N,), or None."""
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """JSON-like facts: environment id, expert, seed, library versions."""
+    action_masks: np.ndarray | None = None
+    """Shape (N, number of choices), bool: the choices that were allowed (see `data.masks`)."""
 
     def __post_init__(self) -> None:
         for name in ("observations", *_FLAT):
@@ -264,7 +266,7 @@ class Demonstrations:
         names: dict[str | None, str] = {None: "observations"}
         if isinstance(observation_space, spaces.Dict):
             names = {key: f"observations[{key!r}]" for key in observation_space.spaces}
-        missing = ({*names.values(), *_FLAT} - {"rewards"}) - set(columns)
+        missing = ({*names.values(), *_FLAT} - {"rewards", "action_masks"}) - set(columns)
         unknown = set(columns) - {*names.values(), *_FLAT}
         if missing or unknown:
             raise DataError(f"columns missing: {sorted(missing)}, unknown: {sorted(unknown)}")

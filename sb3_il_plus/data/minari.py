@@ -151,6 +151,8 @@ def _may_replace(folder: Path) -> bool:
 
 
 def _refuse_what_minari_lacks(demonstrations: Demonstrations) -> None:
+    if demonstrations.action_masks is not None:
+        raise FileError("Minari has no place for action masks; save as .npz")
     if isinstance(demonstrations.observation_space, spaces.Dict):
         for key in demonstrations.observation_space.spaces:
             if not key or "/" in key or key.startswith("."):

@@ -7,7 +7,8 @@ in the data is part of a sampler's state, so a resumed run draws exactly what it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import abc
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,13 @@ def to_tensors(columns: Columns, device: th.device | str) -> TensorColumns:
     return col.map_columns(lambda column: to_tensor(column, device), columns)  # type: ignore[arg-type,return-value]
 
 
+def take_rows(columns: TensorColumns, rows: th.Tensor) -> TensorColumns:
+    """The given rows of a tensor, or of each tensor of a dict."""
+    if isinstance(columns, dict):
+        return {key: column[rows] for key, column in columns.items()}
+    return columns[rows]
+
+
 class EpochSampler:
     """Endless epochs of shuffled index batches; a batch that would be incomplete is dropped.
 
@@ -59,9 +67,14 @@ class EpochSampler:
         self._state_before = self._rng.bit_generator.state
         self._order = self._rng.permutation(self.n)
 
+    @property
+    def at_end_of_epoch(self) -> bool:
+        """Whether the next batch begins another epoch."""
+        return self._position == self.batches_per_epoch
+
     def next(self) -> np.ndarray:
         """The next batch of indices, shape (batch_size,)."""
-        if self._position == self.batches_per_epoch:
+        if self.at_end_of_epoch:
             self._position = 0
             self._shuffle()
         start = self._position * self.batch_size
@@ -79,14 +92,59 @@ class EpochSampler:
         self._position = state["position"] if state["n"] == self.n else 0
 
 
-class ActionBatches:
-    """Observations and expert actions for supervised learning, one epoch after the other.
+class Batches(abc.ABC):
+    """Epochs of shuffled batches for supervised learning, cut into parts that fit into memory.
 
-    Iterating yields `{"obs": tensors, "acts": tensor}` for one epoch, the form that `imitation`'s
-    trainers read.
+    Iterating yields one epoch of `{"obs": tensors, "acts": tensor}` and what else the loss needs,
+    the form that `imitation`'s trainers read.
+
+    :param n: number of rows (transitions, or sequences of them)
+    :param batch_size: rows in each batch
+    :param rng: source of the shuffling
+    :param minibatch_size: rows that are handed out at a time, a divisor of `batch_size`; None for
+        whole batches
+    """
+
+    def __init__(
+        self, n: int, batch_size: int, rng: np.random.Generator, minibatch_size: int | None = None
+    ) -> None:
+        self.sampler = EpochSampler(n, batch_size, rng)
+        self.batch_size = batch_size
+        self.minibatch_size = minibatch_size or batch_size
+
+    @abc.abstractmethod
+    def rows(self, index: np.ndarray) -> dict[str, Any]:
+        """The rows `index` as tensors."""
+
+    @abc.abstractmethod
+    def n_transitions(self, index: np.ndarray) -> int:
+        """How many transitions the rows `index` hold."""
+
+    def parts(self, index: np.ndarray) -> Iterator[dict[str, Any]]:
+        """The rows `index`, `minibatch_size` of them at a time."""
+        for start in range(0, len(index), self.minibatch_size):
+            yield self.rows(index[start : start + self.minibatch_size])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while True:
+            yield from self.parts(self.sampler.next())
+            if self.sampler.at_end_of_epoch:
+                return
+
+    def in_order(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Every row once, unshuffled: parts, each with its number of transitions."""
+        for start in range(0, self.sampler.n, self.minibatch_size):
+            index = np.arange(start, min(start + self.minibatch_size, self.sampler.n))
+            yield self.n_transitions(index), self.rows(index)
+
+
+class ActionBatches(Batches):
+    """Batches of observations and expert actions, whose rows are transitions.
 
     :param observations: shape (N, *observation shape) or a dict of such, as the policy sees them
     :param actions: shape (N, *action shape)
+    :param device: where the tensors are kept
+    :param others: further columns of length N, handed out under their names
     """
 
     def __init__(
@@ -96,21 +154,23 @@ class ActionBatches:
         batch_size: int,
         rng: np.random.Generator,
         device: th.device | str = "cpu",
+        *,
+        minibatch_size: int | None = None,
+        others: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        self.sampler = EpochSampler(len(actions), batch_size, rng)
-        self._observations = to_tensors(observations, device)
-        self._actions = to_tensor(actions, device)
+        super().__init__(len(actions), batch_size, rng, minibatch_size)
+        self._device = device
+        columns = {"obs": observations, "acts": actions, **(others or {})}
+        self._columns = {name: to_tensors(column, device) for name, column in columns.items()}
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        while True:
-            index = th.from_numpy(self.sampler.next()).to(self._actions.device)
-            if isinstance(self._observations, dict):
-                observations: Any = {k: v[index] for k, v in self._observations.items()}
-            else:
-                observations = self._observations[index]
-            yield {"obs": observations, "acts": self._actions[index]}
-            if self.sampler.state()["position"] == self.sampler.batches_per_epoch:
-                return
+    def rows(self, index: np.ndarray) -> dict[str, Any]:
+        """Transitions, shape (B, ...)."""
+        rows = th.from_numpy(index).to(self._device)
+        return {name: take_rows(column, rows) for name, column in self._columns.items()}
+
+    def n_transitions(self, index: np.ndarray) -> int:
+        """One for each row."""
+        return len(index)
 
 
 def draw_indices(n: int, batch_size: int, rng: np.random.Generator) -> np.ndarray:

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import (
-    is_image_space,
-    is_image_space_channels_first,
-)
 
 from sb3_il_plus.data import columns as col
+from sb3_il_plus.data.images import channels_first
+from sb3_il_plus.data.masks import mask_problem
 from sb3_il_plus.errors import DataError
 from sb3_il_plus.spaces import outside
 
 if TYPE_CHECKING:
     from sb3_il_plus.data.demonstrations import Demonstrations
+
+
+_KINDS = {"offsets": "iu", "terminations": "b", "truncations": "b", "action_masks": "b"}
+"""Column -> the kinds of NumPy dtypes that it can have; any number where not listed."""
 
 
 def check_structure(data: Demonstrations) -> None:
@@ -33,7 +35,7 @@ def check_structure(data: Demonstrations) -> None:
     if isinstance(data.observations, dict) and not data.observations:
         raise DataError("observations is a dict without entries")
     for name, column in data.columns().items():
-        kinds = {"offsets": "iu", "terminations": "b", "truncations": "b"}.get(name, "biuf")
+        kinds = _KINDS.get(name, "biuf")
         if column.ndim == 0 or column.dtype.kind not in kinds:
             wanted = {"iu": "integers", "b": "booleans", "biuf": "numbers"}[kinds]
             raise DataError(
@@ -47,6 +49,12 @@ def check_structure(data: Demonstrations) -> None:
                 f"{name} has {len(column)} rows; {n_transitions} transitions in {n_episodes} "
                 f"episodes need {n_transitions + n_episodes} (one more than actions in each)"
             )
+    masks = data.action_masks
+    if masks is not None and (masks.ndim != 2 or len(masks) != n_transitions):
+        raise DataError(
+            f"action_masks has shape {masks.shape}; {n_transitions} actions need one row of "
+            "choices each"
+        )
     for name in ("rewards", "terminations", "truncations"):
         column = getattr(data, name)
         if column is not None and column.shape != (n_transitions,):
@@ -77,7 +85,7 @@ def problems(demonstrations: Demonstrations) -> list[str]:
 
 def _column_problems(data: Demonstrations) -> Iterator[str]:
     with_final = np.repeat(np.arange(data.n_episodes), data.episode_lengths + 1)
-    expected = dict(_flat_spaces(data.observation_space))
+    expected = dict(col.named_spaces(data.observation_space))
     given = dict(col.named(data.observations))
     if set(given) != set(expected):
         yield (
@@ -89,24 +97,20 @@ def _column_problems(data: Demonstrations) -> Iterator[str]:
         # Box bounds of observations are often nominal, so only the shape and finiteness count.
         bounded = not isinstance(space, spaces.Box)
         yield from _check(name, given[name], space, with_final, data.offsets, 1, bounded)
-    yield from _check(
-        "actions", data.actions, data.action_space, data.episode_index, data.offsets, 0
+    bad_actions = list(
+        _check("actions", data.actions, data.action_space, data.episode_index, data.offsets, 0)
     )
+    yield from bad_actions
     if data.rewards is not None:
         bad = ~np.isfinite(data.rewards)
         if bad.any():
             row = int(np.argmax(bad))
             place = _place(row, data.episode_index, data.offsets, 0)
             yield f"rewards: {place} is {data.rewards[row]}"
-
-
-def _flat_spaces(space: spaces.Space) -> Iterator[tuple[str, spaces.Space]]:
-    """Yield the name of each column of observations (as `columns.named`) with its space."""
-    if isinstance(space, spaces.Dict):
-        for key, entry in space.spaces.items():
-            yield f"observations[{key!r}]", entry
-    else:
-        yield "observations", space
+    if data.action_masks is not None and not bad_actions:
+        problem = mask_problem(data.action_masks, data, "action_masks")
+        if problem is not None:
+            yield problem
 
 
 def _check(
@@ -171,22 +175,12 @@ def fit_to(
 ) -> Demonstrations:
     """Return the data in the form that a model of these spaces reads.
 
-    Image channels are moved first where the model has them first (SB3's `VecTransposeImage`),
-    once and here. Bounds may differ; kinds, shapes and numbers of choices may not.
+    The channels of images are moved to where the model has them (see `images.py`). Bounds may
+    differ; kinds, shapes and numbers of choices may not.
 
     :raises DataError: the spaces do not fit; the message shows both
     """
-    data = demonstrations
-    given, wanted = (
-        dict(_flat_spaces(space)) for space in (data.observation_space, observation_space)
-    )
-    moved = {name for name in wanted if _moves_channels(given.get(name), wanted[name])}
-    if moved and set(given) == set(wanted):
-        columns = {
-            name: np.moveaxis(column, -1, 1) if name in moved else column
-            for name, column in data.columns().items()
-        }
-        data = data.from_columns(columns, observation_space, data.action_space, data.metadata)
+    data = channels_first(demonstrations, observation_space)
     for role, given_space, wanted_space in (
         ("observation", data.observation_space, observation_space),
         ("action", data.action_space, action_space),
@@ -197,18 +191,6 @@ def fit_to(
                 f"{wanted_space}; were they recorded in another environment?"
             )
     return data
-
-
-def _moves_channels(given: spaces.Space | None, wanted: spaces.Space) -> bool:
-    return (
-        isinstance(given, spaces.Box)
-        and isinstance(wanted, spaces.Box)
-        and is_image_space(given)
-        and is_image_space(wanted)
-        and is_image_space_channels_first(wanted)
-        and not is_image_space_channels_first(given)
-        and (given.shape[-1], *given.shape[:-1]) == wanted.shape
-    )
 
 
 def _same_form(given: spaces.Space, wanted: spaces.Space) -> bool:

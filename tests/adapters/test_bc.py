@@ -13,7 +13,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_il_plus import BC, Demonstrations, evaluate
-from sb3_il_plus.adapters.bc import MeanSquaredErrorLoss
+from sb3_il_plus.adapters.objectives import Objective
+from sb3_il_plus.adapters.policy_kinds import ACTOR_CRITIC
 from sb3_il_plus.environments import make_vec
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
 
@@ -78,7 +79,7 @@ def test_discrete_losses_equal_the_formulas(cartpole_demos):
         expected, rel=1e-5
     )
     brier = np.mean(((p - np.eye(2)[actions]) ** 2).sum(axis=1))
-    metrics = MeanSquaredErrorLoss(0.01)(model.policy, *batch)
+    metrics = Objective(ACTOR_CRITIC, "mse", l2_weight=0.01)(model.policy, *batch)
     assert float(metrics.mse) == pytest.approx(brier, rel=1e-5)
     assert float(metrics.loss) == pytest.approx(
         brier + 0.01 * half_squared_norm(model.policy), rel=1e-5
@@ -96,7 +97,7 @@ def test_continuous_losses_equal_the_formulas(pendulum_demos):
     batch = th.as_tensor(np.array(observations)), th.as_tensor(np.array(actions))
     loss = model.trainer.loss_calculator(model.policy, *batch).loss
     assert float(loss) == pytest.approx(-log_density.mean() - 0.1 * entropy, rel=1e-5)
-    squared = float(MeanSquaredErrorLoss()(model.policy, *batch).mse)
+    squared = float(Objective(ACTOR_CRITIC, "mse")(model.policy, *batch).mse)
     assert squared == pytest.approx(np.mean((mean - actions) ** 2), rel=1e-5)
 
 
@@ -122,7 +123,7 @@ def test_squared_error_of_several_choices(action_space, probabilities_of):
             expected += ((part - np.eye(n)[actions[:, column]]) ** 2).sum(axis=1).mean()
             start += n
     batch = th.as_tensor(observations), th.as_tensor(actions)
-    assert float(MeanSquaredErrorLoss()(model.policy, *batch).mse) == pytest.approx(
+    assert float(Objective(ACTOR_CRITIC, "mse")(model.policy, *batch).mse) == pytest.approx(
         expected, rel=1e-5
     )
 
@@ -212,7 +213,7 @@ def test_images_are_transposed_once_and_stay_bytes():
 def test_bad_input_is_named(cartpole_demos):
     with pytest.raises(DataError, match=r"batch_size=6000 does not fit 5000 transitions"):
         BC("MlpPolicy", None, cartpole_demos, batch_size=6000)
-    with pytest.raises(UserError, match=r"loss='huber' must be 'likelihood' or 'mse'"):
+    with pytest.raises(UserError, match=r"loss='huber' must be one of 'auto', 'likelihood', 'mse'"):
         BC("MlpPolicy", None, cartpole_demos, loss="huber")
     with pytest.raises(InapplicableError, match=r"needs env=..., demonstrations=..., or both"):
         BC("MlpPolicy", None)

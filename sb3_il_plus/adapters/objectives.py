@@ -1,0 +1,290 @@
+"""The losses of behavioural cloning, for every kind of SB3 policy.
+
+The functions at the top are the mathematics: from what a policy says and what the expert did to one
+number for each transition. `Objective` makes a training loss of one of them, in the interface that
+upstream's trainer calls: (policy, observations, actions) -> named scalars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from imitation.algorithms import bc
+from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
+    Distribution,
+    SquashedDiagGaussianDistribution,
+    StateDependentNoiseDistribution,
+)
+from stable_baselines3.common.policies import BasePolicy
+from torch.nn import functional as F
+
+from sb3_il_plus.adapters.batches import Batch
+from sb3_il_plus.adapters.policy_kinds import ACTOR_CRITIC, PolicyKind, Prediction
+from sb3_il_plus.errors import InapplicableError, UserError
+
+Loss = Literal["auto", "likelihood", "mse", "cross_entropy", "large_margin"]
+
+SQUASHED_LIMIT = 0.999
+"""Greatest scaled action that a squashed Gaussian is asked for: the inverse tanh of 1 is infinite,
+and that of the float just below so large (8.7) that one action at its bound outweighs the rest."""
+
+
+def log_likelihood(distribution: Distribution, actions: th.Tensor) -> th.Tensor:
+    """log π(a|s), shape (B,).
+
+    Behind a tanh, with scaled actions a in [−1, 1] and u = atanh(a), it is the change of variables
+    log N(u; μ, σ) − Σ log(1 − a²), with |a| at most `SQUASHED_LIMIT`.
+    """
+    if _is_squashed(distribution):
+        actions = actions.clamp(-SQUASHED_LIMIT, SQUASHED_LIMIT)
+    return distribution.log_prob(actions)
+
+
+def squared_error(prediction: Prediction, actions: th.Tensor) -> th.Tensor:
+    """Squared distance of the policy to the action, shape (B,).
+
+    Continuous: ‖μ(s) − a‖² averaged over the action's components. Choices: the Brier score,
+    ‖p(·|s) − onehot(a)‖² summed over choices.
+    """
+    choices = _categoricals(prediction)
+    if choices:
+        columns = actions.reshape(len(actions), -1).long().unbind(dim=1)
+        scores = [_brier(part.probs, column) for part, column in zip(choices, columns, strict=True)]
+        return th.stack(scores).sum(dim=0)
+    if isinstance(prediction, BernoulliDistribution):
+        return (prediction.distribution.probs - actions.float()).square().sum(dim=1)
+    mean = prediction.mode() if isinstance(prediction, Distribution) else prediction
+    return (mean - actions.reshape(mean.shape).float()).square().mean(dim=1)
+
+
+def cross_entropy(values: th.Tensor, actions: th.Tensor) -> th.Tensor:
+    """−log softmax Q(s, ·) at the expert's action, shape (B,)."""
+    return F.cross_entropy(values, actions.long().flatten(), reduction="none")
+
+
+def large_margin(values: th.Tensor, actions: th.Tensor, margin: float) -> th.Tensor:
+    """max_a [Q(s, a) + ℓ(a_E, a)] − Q(s, a_E), where ℓ is `margin`, and 0 at a_E; shape (B,).
+
+    Hester et al. 2018 (DQfD), equation for J_E(Q).
+    """
+    expert = actions.long().reshape(-1, 1)
+    others = th.full_like(values, margin).scatter(1, expert, 0.0)
+    return (values + others).max(dim=1).values - values.gather(1, expert).squeeze(1)
+
+
+def weighted_mean(rows: th.Tensor, weights: th.Tensor | None) -> th.Tensor:
+    """Mean of `rows` times `weights`, both of shape (B,)."""
+    return rows.mean() if weights is None else (rows * weights).mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Named scalars; `loss` is what is minimised."""
+
+    l2_norm: th.Tensor
+    l2_loss: th.Tensor
+    loss: th.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SquaredErrorLosses(Losses):
+    """`loss` is `mse` and the regulariser."""
+
+    mse: th.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropyLosses(Losses):
+    """`accuracy` is the share of greedy actions that are the expert's."""
+
+    cross_entropy: th.Tensor
+    accuracy: th.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargeMarginLosses(Losses):
+    """`accuracy` is the share of greedy actions that are the expert's."""
+
+    large_margin: th.Tensor
+    accuracy: th.Tensor
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss of behavioural cloning, in the interface of upstream's trainer.
+
+    :param kind: of the policies it is for
+    :param loss: one of `kind.losses`
+    :param ent_weight: weight of the entropy (likelihood, where it has a formula)
+    :param l2_weight: weight of half the sum of squared parameters of the trained network
+    :param margin: of the large-margin loss
+    :param class_weights: shape (n,), weight of transitions by the expert's choice; None for equal
+        ones
+    """
+
+    kind: PolicyKind
+    loss: str
+    ent_weight: float = 0.0
+    l2_weight: float = 0.0
+    margin: float = 0.8
+    class_weights: th.Tensor | None = None
+
+    def __call__(
+        self, policy: BasePolicy, obs: Any, acts: th.Tensor
+    ) -> Losses | bc.BCTrainingMetrics:
+        """Compute the loss of a batch, see `Batch.unpack`."""
+        batch = Batch.unpack(obs, acts)
+        prediction = self.kind.predict(policy, batch)
+        rows = self._rows(prediction, batch.actions)
+        fit = weighted_mean(rows, self._weights(batch))
+        l2_norm = self._half_squared_norm(policy)
+        l2_loss = self.l2_weight * l2_norm
+        terms = {"l2_norm": l2_norm, "l2_loss": l2_loss, "loss": fit + l2_loss}
+        if self.loss == "mse":
+            return SquaredErrorLosses(mse=fit, **terms)
+        if isinstance(prediction, Distribution):
+            return self._likelihood_losses(prediction, batch, rows, fit, **terms)
+        with th.no_grad():
+            terms["accuracy"] = (prediction.argmax(dim=1) == batch.actions.flatten()).float().mean()
+        if self.loss == "cross_entropy":
+            return CrossEntropyLosses(cross_entropy=fit, **terms)
+        return LargeMarginLosses(large_margin=fit, **terms)
+
+    @property
+    def is_upstreams(self) -> bool:
+        """Whether it is the very loss that upstream's trainer has itself."""
+        return (
+            self.kind is ACTOR_CRITIC and self.loss == "likelihood" and self.class_weights is None
+        )
+
+    def fit(self, policy: BasePolicy, obs: Any, acts: th.Tensor) -> th.Tensor:
+        """The loss without its regularisers, a scalar: on other data, it tells how good it is."""
+        batch = Batch.unpack(obs, acts)
+        prediction = self.kind.predict(policy, batch)
+        return weighted_mean(self._rows(prediction, batch.actions), self._weights(batch))
+
+    def _rows(self, prediction: Prediction, actions: th.Tensor) -> th.Tensor:
+        if self.loss == "mse":
+            return squared_error(prediction, actions)
+        if isinstance(prediction, Distribution):
+            return -log_likelihood(prediction, actions)
+        if self.loss == "cross_entropy":
+            return cross_entropy(prediction, actions)
+        return large_margin(prediction, actions, self.margin)
+
+    def _weights(self, batch: Batch) -> th.Tensor | None:
+        if self.class_weights is None:
+            return batch.weights
+        of_class = self.class_weights[batch.actions.long().flatten()]
+        return of_class if batch.weights is None else of_class * batch.weights
+
+    def _half_squared_norm(self, policy: BasePolicy) -> th.Tensor:
+        with th.set_grad_enabled(self.l2_weight > 0 and th.is_grad_enabled()):
+            parameters = self.kind.trained(policy).parameters()
+            return th.stack([parameter.square().sum() for parameter in parameters]).sum() / 2
+
+    def _likelihood_losses(
+        self,
+        distribution: Distribution,
+        batch: Batch,
+        rows: th.Tensor,
+        neglogp: th.Tensor,
+        loss: th.Tensor,
+        **terms: th.Tensor,
+    ) -> bc.BCTrainingMetrics:
+        """Upstream's own named scalars, so that its logs keep their names."""
+        entropies = distribution.entropy()  # None where there is no formula
+        entropy = None if entropies is None else weighted_mean(entropies, batch.weights)
+        ent_loss = th.zeros_like(neglogp) if entropy is None else -self.ent_weight * entropy
+        return bc.BCTrainingMetrics(
+            neglogp=neglogp,
+            entropy=entropy,
+            ent_loss=ent_loss,
+            prob_true_act=weighted_mean(rows.detach().neg().exp(), batch.weights),
+            loss=loss + ent_loss,
+            **terms,
+        )
+
+
+def choose_loss(loss: str, kind: PolicyKind, owner: str) -> str:
+    """The loss to use, where `"auto"` is the first of those that fit.
+
+    :param owner: whose policies, for the message
+    :raises UserError: there is no such loss
+    :raises InapplicableError: it does not fit the policy
+    """
+    if loss not in get_args(Loss):
+        raise UserError(f"loss={loss!r} must be one of {', '.join(map(repr, get_args(Loss)))}")
+    if loss == "auto":
+        return kind.losses[0]
+    if loss not in kind.losses:
+        raise InapplicableError(
+            f"loss={loss!r} does not fit {owner}, whose losses are "
+            f"{' and '.join(map(repr, kind.losses))}; loss='auto' chooses the first"
+        )
+    return loss
+
+
+def find_class_weights(
+    class_weights: Literal["balanced"] | np.ndarray | None,
+    action_space: spaces.Space,
+    actions: np.ndarray,
+) -> np.ndarray | None:
+    """The weight of each choice, shape (n,).
+
+    `"balanced"` is N / (number of choices seen · times the choice is seen), so that each choice
+    that is seen weighs the same in total, and a transition weighs 1 on average.
+
+    :param actions: of the transitions that are learned from
+    :raises InapplicableError: the actions are not one choice out of n
+    :raises UserError: not n finite weights that are not negative
+    """
+    if class_weights is None:
+        return None
+    if not isinstance(action_space, spaces.Discrete):
+        raise InapplicableError(
+            f"class_weights weigh the choices of a Discrete action space, not of {action_space}"
+        )
+    n = int(action_space.n)
+    if isinstance(class_weights, str):
+        if class_weights != "balanced":
+            raise UserError(
+                f"class_weights={class_weights!r} must be None, 'balanced' or {n} weights"
+            )
+        counts = np.bincount(actions.ravel(), minlength=n)
+        return len(actions) / (np.count_nonzero(counts) * np.maximum(counts, 1)) * (counts > 0)
+    weights = np.asarray(class_weights, dtype=np.float64)
+    if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise UserError(
+            f"class_weights={class_weights!r} must be {n} finite weights that are not negative, "
+            "one for each action"
+        )
+    return weights
+
+
+def _is_squashed(distribution: Distribution) -> bool:
+    if isinstance(distribution, StateDependentNoiseDistribution):
+        return distribution.bijector is not None
+    return isinstance(distribution, SquashedDiagGaussianDistribution)
+
+
+def _categoricals(prediction: Prediction) -> list[th.distributions.Categorical]:
+    """The distributions over choices that a distribution consists of, if it does.
+
+    SB3's keep them in `distribution`, sb3-contrib's maskable ones in `distributions`.
+    """
+    if not isinstance(prediction, Distribution):
+        return []
+    parts = getattr(prediction, "distributions", getattr(prediction, "distribution", None))
+    parts = parts if isinstance(parts, list) else [parts]
+    return [part for part in parts if isinstance(part, th.distributions.Categorical)]
+
+
+def _brier(probabilities: th.Tensor, choices: th.Tensor) -> th.Tensor:
+    one_hot = F.one_hot(choices, probabilities.shape[-1])
+    return (probabilities - one_hot).square().sum(dim=1)
