@@ -8,20 +8,30 @@ drives it in rounds. What happens in a round is the subclass's.
 from __future__ import annotations
 
 import abc
+import io
+import pathlib
+import warnings
+from operator import attrgetter
 from typing import Any, Self, Unpack
 
+import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
+from sb3_il_plus.adapters import replay_files
+from sb3_il_plus.adapters.generators import check_generator, generator_class
 from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
-from sb3_il_plus.errors import InapplicableError
-from sb3_il_plus.registry import registry
+from sb3_il_plus.errors import InapplicableError, UserError
 
 _SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
 """Generator arguments that may be functions of the remaining progress."""
+
+_COUNTERS = ("_n_updates", "_episode_num", "_n_calls", "exploration_rate")
+"""What a generator counts beside timesteps; `_n_calls` and the exploration rate are DQN's."""
 
 OFF_POLICY_ROUND = 512
 """Environment steps in a round with an off-policy generator. Upstream's default, one step of each
@@ -112,21 +122,29 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         self._setup_trainer()
 
     def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
-        """Replace the environment; generator, reward and their optimisers stay."""
+        """Replace the environment; generator, reward and their optimisers stay.
+
+        With another number of copies, an off-policy generator begins an empty replay buffer.
+        """
         n_before = self.n_envs
         super().set_env(env, force_reset)
         parameters = self.get_parameters()
+        names = self._get_torch_save_params()[1]
+        variables = {name: attrgetter(name)(self).detach().clone() for name in names}
         if self.n_envs == n_before:
             self._setup_trainer()
         else:
             self._setup_model()
         self.set_parameters(parameters)
+        for name, value in variables.items():
+            attrgetter(name)(self).data = value
 
     def _build_generator(self, **arguments: Any) -> BaseAlgorithm:
         """Build the generator around `self.env`.
 
         :param arguments: its arguments that are the subclass's to decide
         """
+        check_generator(self._generator_class, self.generator_kwargs, self.env)
         arguments = {"learning_rate": self.lr_schedule, **self.generator_kwargs, **arguments}
         for name in _SCHEDULES:
             if callable(arguments.get(name)):
@@ -154,7 +172,23 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         """A schedule over our progress: the generator's own restarts with every round."""
         return lambda _: schedule(self._current_progress_remaining)
 
-    # -- learning --------------------------------------------------------------------------------
+    # -- acting and learning ---------------------------------------------------------------------
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        **kwargs: Any,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Choose actions as the generator does, see SB3's `predict`.
+
+        :param kwargs: what else the generator's `predict` takes: MaskablePPO's `action_masks`
+        """
+        return self.generator_model.predict(
+            observation, state, episode_start, deterministic, **kwargs
+        )
 
     def learn(
         self,
@@ -207,12 +241,54 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         generator = self.generator_model
         if resets:
             generator._last_obs = None  # the environment was reset under it
+        if self.num_timesteps and self.replay_buffer is not None and not self.replay_buffer.size():
+            warnings.warn(
+                f"{type(self).__name__} goes on at timestep {self.num_timesteps} with an empty "
+                f"replay buffer: at first {type(generator).__name__} learns from a few transitions "
+                "over and over. Load the one it had with load_replay_buffer(); "
+                "save_replay_buffer() and CheckpointCallback(save_replay_buffer=True) write it",
+                stacklevel=3,
+            )
         generator.num_timesteps = self.num_timesteps
         generator.ep_info_buffer = self.ep_info_buffer
         generator.ep_success_buffer = self.ep_success_buffer
         return total_timesteps, prepared
 
     # -- saving ----------------------------------------------------------------------------------
+
+    @property
+    def replay_buffer(self) -> ReplayBuffer | None:
+        """The generator's replay buffer; an on-policy generator has none."""
+        return getattr(self.generator_model, "replay_buffer", None)
+
+    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
+        """Write the replay buffer to one file, atomically and without pickle.
+
+        :param path: where to; `.replay` is added where there is no suffix
+        :raises UserError: the generator has none
+        """
+        replay_files.save(self._require_replay_buffer(), path)
+
+    def load_replay_buffer(
+        self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True
+    ) -> None:
+        """Read what `save_replay_buffer` wrote; nothing in the file is executed.
+
+        :param path: the file
+        :param truncate_last_traj: kept for SB3's signature; only `HerReplayBuffer` would use it
+        :raises UserError: the generator has none
+        :raises FileError: the file is missing, damaged, a pickle, or of a buffer that differs in
+            size, number of environments or spaces
+        """
+        replay_files.load(self._require_replay_buffer(), path)
+
+    def _require_replay_buffer(self) -> ReplayBuffer:
+        if self.replay_buffer is None:
+            raise UserError(
+                f"{type(self.generator_model).__name__} learns on-policy and has no replay buffer "
+                "to save or load; an off-policy generator such as 'sac' has one"
+            )
+        return self.replay_buffer
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, variables = self.generator_model._get_torch_save_params()
@@ -223,14 +299,20 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         return {
             **super()._state(),
             "num_timesteps": self._rollout_start,
-            "generator_updates": self.generator_model._n_updates,
+            "generator": {
+                name: getattr(self.generator_model, name)
+                for name in _COUNTERS
+                if hasattr(self.generator_model, name)
+            },
         }
 
     def _load_state(self, state: dict[str, Any]) -> None:
         super()._load_state(state)
         self._rollout_start = self.num_timesteps
         self.generator_model.num_timesteps = self.num_timesteps
-        self.generator_model._n_updates = state["generator_updates"]
+        for name in _COUNTERS:
+            if name in state["generator"]:
+                setattr(self.generator_model, name, state["generator"][name])
 
 
 class ForwardCallback(BaseCallback):
@@ -261,22 +343,6 @@ class ForwardCallback(BaseCallback):
     def _on_rollout_end(self) -> None:
         self.callback.update_locals(self.locals)
         self.callback.on_rollout_end()
-
-
-def generator_class(generator: str | type[BaseAlgorithm]) -> type[BaseAlgorithm]:
-    """Find the class of a generator by its registered name; a class is returned as it is.
-
-    :raises InapplicableError: the name is not that of an online RL algorithm
-    """
-    if not isinstance(generator, str):
-        return generator
-    spec = registry.get(generator)
-    if spec.family != "online_rl":
-        raise InapplicableError(
-            f"generator={generator!r} is of the family {spec.family!r}; a generator is an online "
-            "RL algorithm such as 'ppo', 'trpo' or 'sac'"
-        )
-    return spec.load()
 
 
 def own_name(name: str) -> str:

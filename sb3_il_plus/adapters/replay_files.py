@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -32,7 +32,7 @@ _COLUMNS = (
 )
 
 
-def save(buffer: ReplayBuffer, path: str | Path | IO[bytes]) -> None:
+def save(buffer: ReplayBuffer, path: Any) -> None:
     """Write a buffer, atomically.
 
     :raises UserError: it holds more than arrays
@@ -48,7 +48,7 @@ def save(buffer: ReplayBuffer, path: str | Path | IO[bytes]) -> None:
     serialization.write_archive(path, content, {"transitions": transitions})
 
 
-def load(buffer: ReplayBuffer, path: str | Path | IO[bytes]) -> None:
+def load(buffer: ReplayBuffer, path: Any) -> None:
     """Fill a buffer with what `save` wrote; its own content is lost.
 
     :raises FileError: the file is missing, damaged, a pickle, or of a buffer that differs in size,
@@ -68,7 +68,7 @@ def load(buffer: ReplayBuffer, path: str | Path | IO[bytes]) -> None:
         _fill(buffer, tensors["transitions"], content["pos"], content["full"])
 
 
-def _read_header(path: str | Path | IO[bytes]) -> dict[str, Any]:
+def _read_header(path: Any) -> dict[str, Any]:
     try:
         content = serialization.read_data(path)
     except FileError as error:
