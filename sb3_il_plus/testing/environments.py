@@ -1,8 +1,9 @@
 """Tiny tasks to test algorithms on: one for every pair of observation and action space.
 
 An `EchoEnv` shows two bits and pays for the action that says the same two bits, so each space can
-be observed and acted in, an expert is one line, and a learner succeeds within seconds. Episodes
-have a fixed length, and the environment counts its own steps. Nothing is registered globally.
+be observed and acted in, an expert is one line, and a learner succeeds within seconds. What is said
+decides what is shown next, so an action can be told from its effect. Episodes have a fixed length,
+and the environment counts its own steps. Nothing is registered globally.
 """
 
 from __future__ import annotations
@@ -91,6 +92,9 @@ CODES: dict[str, Code] = {
 class EchoEnv(gym.Env):
     """Say the two bits that are shown.
 
+    Saying (a, b) has (b, not a) shown next: who is right is led from 00 to 01, 11, 10 and back to
+    00, whichever of them an episode begins with.
+
     :param observation: name of the space they are shown in (a key of `CODES`)
     :param action: name of the space they are said in
     """
@@ -108,7 +112,7 @@ class EchoEnv(gym.Env):
         """Begin an episode."""
         super().reset(seed=seed)
         self._step_in_episode = 0
-        return self._observe(), {}
+        return self._show(self.np_random.integers(0, 2, 2)), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
         """Pay 1 minus the mean error of the bits said."""
@@ -116,15 +120,17 @@ class EchoEnv(gym.Env):
         self._step_in_episode += 1
         said = CODES[self._action].read(action)
         reward = 1.0 - float(np.abs(said - self._bits).mean())
-        return self._observe(), reward, False, self._step_in_episode == HORIZON, {}
+        first, second = said > 0.5
+        following = self._show(np.array([second, not first], dtype=np.int64))
+        return following, reward, False, self._step_in_episode == HORIZON, {}
 
     def action_masks(self) -> np.ndarray:
         """Every action is allowed (sb3-contrib's `MaskablePPO` asks for this)."""
         return np.ones(4, dtype=bool)
 
-    def _observe(self) -> Any:
-        self._bits = self.np_random.integers(0, 2, 2)
-        return CODES[self._observation].write(self._bits)
+    def _show(self, bits: np.ndarray) -> Any:
+        self._bits = bits
+        return CODES[self._observation].write(bits)
 
 
 def make_echo(

@@ -46,6 +46,14 @@ def test_expert_gets_everything_and_chance_half(observation, action):
     assert data.truncations.sum() == 3 and not data.terminations.any()
 
 
+def test_an_action_can_be_told_from_its_effect():
+    data = echo_demonstrations("MultiBinary", "MultiBinary", n_episodes=1)
+    shown = data.observations
+    np.testing.assert_array_equal(shown[1:, 0], data.actions[:, 1])
+    np.testing.assert_array_equal(shown[1:, 1], 1 - data.actions[:, 0])
+    assert {tuple(bits) for bits in shown.tolist()} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
 def test_demonstrations_depend_on_the_seed_alone():
     first, again, other = (echo_demonstrations(seed=seed).fingerprint() for seed in (1, 1, 2))
     assert first == again != other
