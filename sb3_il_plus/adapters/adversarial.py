@@ -8,30 +8,42 @@ callbacks, and saves what upstream cannot: discriminator, normalisers and both o
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Unpack
 
 import numpy as np
-from imitation.algorithms.adversarial.common import AdversarialTrainer
+from gymnasium import spaces
 from imitation.rewards.reward_nets import NormalizedRewardNet, RewardNet
 from imitation.rewards.reward_wrapper import RewardVecEnvWrapper
 from imitation.util.networks import RunningNorm, training
-from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_il_plus import normalization
 from sb3_il_plus.adapters import reward_inputs
 from sb3_il_plus.adapters.bridge import BridgeLogger
+from sb3_il_plus.adapters.discriminator import DiscriminatorTrainer, add_spectral_norm
 from sb3_il_plus.adapters.generator import (
     ForwardCallback,
     GeneratorAlgorithm,
     GeneratorArguments,
 )
+from sb3_il_plus.adapters.health import (
+    AdversarialHealthWarning,
+    HealthMonitor,
+    RewardScale,
+    Round,
+)
 from sb3_il_plus.adapters.horizon import check_horizon
+from sb3_il_plus.adapters.observations import FlatSpace, FlattenObservations
+from sb3_il_plus.adapters.reward_features import holds_images, needs_features
 from sb3_il_plus.adapters.reward_inputs import DemonstrationNorm
+from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.data.sampling import draw_indices, transitions_at
-from sb3_il_plus.errors import UserError
+from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.randomness import child_generator
 
 Horizon = Literal["error", "allow"]
@@ -44,6 +56,24 @@ _INPUT_NORMS: dict[str | None, dict[str, Any]] = {
 }
 
 _NORMALIZER = "reward_normalizer.normalize_output_layer"
+
+
+class AdversarialArguments(GeneratorArguments, total=False):
+    """Constructor arguments that subclasses pass through (see `AdversarialAlgorithm`)."""
+
+    demo_batch_size: int
+    n_disc_updates_per_round: int
+    gen_train_timesteps: int | None
+    gen_replay_buffer_capacity: int | None
+    disc_learning_rate: float
+    gradient_penalty: float
+    spectral_norm: bool
+    label_smoothing: float
+    reward_net_class: type[RewardNet] | None
+    reward_net_kwargs: dict[str, Any] | None
+    normalize_reward_inputs: InputNorm | None
+    normalize_rewards: bool
+    horizon: Horizon
 
 
 class AdversarialAlgorithm(GeneratorAlgorithm):
@@ -63,11 +93,19 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
     :param gen_replay_buffer_capacity: generator transitions that the discriminator draws from; None
         for those of the last round
     :param disc_learning_rate: of the discriminator's Adam
-    :param reward_net_class: an `imitation` reward net; None for the algorithm's own choice
-    :param reward_net_kwargs: its arguments, for instance `{"hid_sizes": (64, 64)}`
+    :param gradient_penalty: weight of WGAN-GP's penalty on the discriminator's gradients, between
+        expert and generator data; 10 in Kostrikov et al. 2019 (see `discriminator.py`)
+    :param spectral_norm: divide the weights of the reward net's layers by their spectral norm
+        (Miyato et al. 2018), so that its output changes by no more than its input
+    :param label_smoothing: what is taken from the experts' label 1; 0.1 in Salimans et al. 2016
+    :param reward_net_class: an `imitation` reward net, which is given a `Dict` as a flat `Box` (see
+        `FlatSpace`); None for the algorithm's own choice: an MLP, for images and dicts behind a
+        features extractor like the policy's
+    :param reward_net_kwargs: its arguments, for instance `{"hid_sizes": (64, 64)}`, or
+        `{"use_action": False, "use_next_state": True}`
     :param normalize_reward_inputs: standardise the reward net's inputs with the statistics of the
         `"demonstrations"`, or with `"running"` ones of expert and generator, as upstream's examples
-        do; None leaves them, which suits observations of similar scale
+        do; None leaves them, which suits observations of similar scale, and images
     :param normalize_rewards: standardise the generator's rewards with running statistics
     :param horizon: what to do when episodes differ in length, which tells the learner about the
         reward: `"error"`, or `"allow"` it
@@ -75,7 +113,7 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
     :raises InapplicableError: the generator does not suit the algorithm or the spaces
     """
 
-    trainer: AdversarialTrainer
+    trainer: DiscriminatorTrainer
 
     def __init__(
         self,
@@ -88,6 +126,9 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         gen_train_timesteps: int | None = None,
         gen_replay_buffer_capacity: int | None = None,
         disc_learning_rate: float = 1e-3,
+        gradient_penalty: float = 0.0,
+        spectral_norm: bool = False,
+        label_smoothing: float = 0.0,
         reward_net_class: type[RewardNet] | None = None,
         reward_net_kwargs: dict[str, Any] | None = None,
         normalize_reward_inputs: InputNorm | None = None,
@@ -109,12 +150,19 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         self.gen_train_timesteps = gen_train_timesteps
         self.gen_replay_buffer_capacity = gen_replay_buffer_capacity
         self.disc_learning_rate = disc_learning_rate
+        self.gradient_penalty = gradient_penalty
+        self.spectral_norm = spectral_norm
+        self.label_smoothing = label_smoothing
         self.reward_net_class = reward_net_class
         self.reward_net_kwargs = {} if reward_net_kwargs is None else dict(reward_net_kwargs)
         self.normalize_reward_inputs: InputNorm | None = normalize_reward_inputs
         self.normalize_rewards = normalize_rewards
         self.horizon: Horizon = horizon
+        self._check_discriminator_arguments()
+        space = self.observation_space
+        self._reward_space = FlatSpace(space) if isinstance(space, spaces.Dict) else space
         self._rng = child_generator(self._base_seed, "demonstrations")
+        self._health = HealthMonitor()
         if _init_setup_model:
             self._setup_model()
 
@@ -125,10 +173,26 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         """What builds the reward net where the user names no class."""
 
     @abc.abstractmethod
-    def _trainer_class(self) -> type[AdversarialTrainer]:
-        """Upstream's trainer."""
+    def _trainer_class(self) -> Callable[..., DiscriminatorTrainer]:
+        """What builds upstream's trainer."""
 
     # -- building --------------------------------------------------------------------------------
+
+    def _check_discriminator_arguments(self) -> None:
+        for name, least in (
+            ("demo_batch_size", 1),
+            ("n_disc_updates_per_round", 1),
+            ("gradient_penalty", 0),
+        ):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)} must be at least {least}")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"label_smoothing={self.label_smoothing} must be in [0, 1)")
+        if self.normalize_reward_inputs is not None and holds_images(self.observation_space):
+            raise InapplicableError(
+                f"normalize_reward_inputs={self.normalize_reward_inputs!r} is for vectors; the "
+                "pixels of images are scaled to [0, 1] already: leave it None"
+            )
 
     def _setup_reward(self) -> None:
         self.discriminator = self._build_reward_net()
@@ -137,14 +201,30 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
     def _build_reward_net(self) -> RewardNet:
         arguments = {**_INPUT_NORMS[self.normalize_reward_inputs], **self.reward_net_kwargs}
         build = self.reward_net_class or self._default_reward_net()
-        net = build(self.observation_space, self.action_space, **arguments)
+        if self.reward_net_class is None and needs_features(self._reward_space):
+            arguments = {**self._extractor_arguments(), **arguments}
+        net = build(self._reward_space, self.action_space, **arguments)
+        if self.spectral_norm:
+            add_spectral_norm(net)
         return net.to(self.device)
 
+    def _extractor_arguments(self) -> dict[str, Any]:
+        """The policy's features extractor, for a reward net that has one."""
+        return {
+            "features_extractor_class": self.policy.features_extractor_class,
+            "features_extractor_kwargs": self.policy.features_extractor_kwargs,
+        }
+
     def _fit_reward_inputs(self) -> None:
-        if self.demonstrations is not None:
+        net = self.discriminator
+        if self.demonstrations is None:
+            return
+        if self.normalize_observations:  # the policy's extractor, and so the net's, standardises
+            observed = self._as_env_observes(self.demonstrations.observations)
+            normalization.set_statistics(net, observed)
+        if reward_inputs.is_fitted(net):
             data = self._transitions_at(np.arange(len(self.demonstrations)))
             names = ("obs", "acts", "next_obs", "dones")
-            net = self.discriminator
             reward_inputs.fit(net, *net.preprocess(*(data[name] for name in names)))
 
     def _setup_trainer(self) -> None:
@@ -152,7 +232,7 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         self.trainer = self._trainer_class()(
             demonstrations=None,  # handed over batch by batch
             demo_batch_size=self.demo_batch_size,
-            venv=self.env,
+            venv=self._flat_env(),
             gen_algo=self.generator_model,
             reward_net=self.discriminator,
             n_disc_updates_per_round=self.n_disc_updates_per_round,
@@ -161,13 +241,22 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
             gen_replay_buffer_capacity=self.gen_replay_buffer_capacity,
             custom_logger=BridgeLogger(self),
             allow_variable_horizon=self.horizon == "allow",
+            gradient_penalty=self.gradient_penalty,
+            label_smoothing=self.label_smoothing,
+            rng=self._rng,
         )
         self.discriminator_optimizer = self.trainer._disc_opt
+        self.reward_scale = RewardScale(self.trainer.reward_train)
         # Upstream's own place for this wrapper has no effect in GAIL; this one works for both.
-        self.reward_normalizer = NormalizedRewardNet(self.trainer.reward_train, RunningNorm)
+        self.reward_normalizer = NormalizedRewardNet(self.reward_scale, RunningNorm)
         self.reward_normalizer.to(self.device)
-        if self.normalize_rewards:
-            self.trainer.venv_wrapped.reward_fn = self.reward_normalizer.predict_processed
+        paid = self.reward_normalizer if self.normalize_rewards else self.reward_scale
+        self.trainer.venv_wrapped.reward_fn = paid.predict_processed
+
+    def _flat_env(self) -> VecEnv:
+        """The environment as upstream's trainer is shown it, which knows of no dicts."""
+        space = self._reward_space
+        return FlattenObservations(self.env, space) if isinstance(space, FlatSpace) else self.env
 
     def _round_timesteps(self) -> int:
         return self.gen_train_timesteps or super()._round_timesteps()
@@ -182,10 +271,17 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         batch = transitions_at(self._require_demonstrations(), index)
         return {
             **batch,
-            "obs": self._as_env_observes(batch["obs"]),
+            "obs": self._flat(self._as_env_observes(batch["obs"])),
             "acts": self._as_policy_acts(batch["acts"]),
-            "next_obs": self._as_env_observes(batch["next_obs"]),
+            "next_obs": self._flat(self._as_env_observes(batch["next_obs"])),
         }
+
+    def _flat(self, observations: Columns) -> np.ndarray:
+        """Observations as the reward net is given them: dicts as vectors."""
+        if isinstance(observations, Mapping):
+            assert isinstance(self._reward_space, FlatSpace)
+            return self._reward_space.flatten(observations)
+        return observations
 
     # -- learning --------------------------------------------------------------------------------
 
@@ -193,6 +289,10 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         super()._check_before_learning()
         if self.horizon == "error":
             check_horizon(self._require_demonstrations(), self.env, type(self).__name__)
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        self._health = HealthMonitor()  # it warns once in each `learn`
+        return super()._setup_learn(*args, **kwargs)
 
     def _train_round(self, n_timesteps: int, callback: ForwardCallback) -> None:
         own_callback = self.trainer.gen_callback
@@ -205,20 +305,44 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
             self._train_discriminator()
 
     def _train_discriminator(self) -> None:
+        updates = []
         for _ in range(self.n_disc_updates_per_round):
             with training(self.trainer.reward_train):
-                self.trainer.train_disc(expert_samples=self._draw_expert_batch())
+                updates.append(self.trainer.train_disc(expert_samples=self._draw_expert_batch()))
+        scale = self.reward_scale.pop()
+        for name, value in scale.items():
+            self.logger.record(f"train/{name}", value)
+        for message in self._health.judge(Round.of(updates, scale["reward_std"])):
+            warnings.warn(
+                f"{type(self).__name__}: {message}", AdversarialHealthWarning, stacklevel=4
+            )
 
     # -- the learned reward ----------------------------------------------------------------------
 
     @property
     def reward_net(self) -> RewardNet:
-        """The learned reward, r(s, a, s', done): GAIL's −log(1 − D), AIRL's unshaped net."""
+        """The learned reward, r(s, a, s', done): GAIL's form of its logit, AIRL's unshaped net.
+
+        It is given arrays: of a `Dict`, the vectors of `FlatSpace`. `predict_reward` takes both.
+        """
         return self.trainer.reward_test
+
+    def predict_reward(
+        self, obs: Columns, acts: np.ndarray, next_obs: Columns, dones: np.ndarray
+    ) -> np.ndarray:
+        """The learned reward of n transitions, as the environment shows them.
+
+        :param obs: shape (n, *observation shape), or a dict of such
+        :param acts: shape (n, *action shape)
+        :param next_obs: as `obs`
+        :param dones: shape (n,)
+        :return: shape (n,)
+        """
+        return self.reward_net.predict_processed(self._flat(obs), acts, self._flat(next_obs), dones)
 
     def as_reward_wrapper(self, venv: VecEnv) -> RewardVecEnvWrapper:
         """Wrap an environment so that its reward is the learned one, for training a fresh agent."""
-        return RewardVecEnvWrapper(venv, self.reward_net.predict_processed)
+        return RewardVecEnvWrapper(venv, self.predict_reward)
 
     # -- saving ----------------------------------------------------------------------------------
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from imitation.algorithms.adversarial.airl import AIRL as UpstreamAIRL
 from imitation.algorithms.adversarial.airl import STOCHASTIC_POLICIES
-from imitation.algorithms.adversarial.common import AdversarialTrainer
 from imitation.rewards.reward_nets import BasicShapedRewardNet, RewardNet
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_il_plus.adapters.adversarial import AdversarialAlgorithm
+from sb3_il_plus.adapters.discriminator import AIRLTrainer, DiscriminatorTrainer
+from sb3_il_plus.adapters.reward_features import ShapedFeaturesRewardNet, needs_features
 from sb3_il_plus.errors import InapplicableError
 
 
@@ -30,10 +30,12 @@ class AIRL(AdversarialAlgorithm):
     def _default_reward_net(self) -> Callable[..., RewardNet]:
         # Shaping leaves the optimal policy alone only under the discount that the generator uses.
         gamma = getattr(self.generator_model, "gamma", 0.99)
-        return partial(BasicShapedRewardNet, discount_factor=gamma)
+        seen = needs_features(self._reward_space)
+        build = ShapedFeaturesRewardNet if seen else BasicShapedRewardNet
+        return partial(build, discount_factor=gamma)
 
-    def _trainer_class(self) -> type[AdversarialTrainer]:
-        return UpstreamAIRL
+    def _trainer_class(self) -> Callable[..., DiscriminatorTrainer]:
+        return AIRLTrainer
 
     def _build_generator(self, **arguments: Any) -> BaseAlgorithm:
         generator = super()._build_generator(**arguments)

@@ -21,6 +21,16 @@ _PREFIXES = {"bc/": "train/", "dagger/": "rollout/"}
 _DROPPED = frozenset({"global_step", "bc/batch", "bc/samples_so_far", "batch_size"})
 """Upstream's own step counters, which `time/total_timesteps` replaces."""
 
+_DISCRIMINATOR = {
+    "disc_acc": "disc_accuracy",
+    "disc_acc_expert": "disc_accuracy_expert",
+    "disc_acc_gen": "disc_accuracy_generator",
+    "disc_entropy": "disc_entropy",
+    "disc_gradient_penalty": "disc_gradient_penalty",
+    "disc_loss": "disc_loss",
+}
+"""Upstream's name of a discriminator's figure -> ours; its others only repeat the batch size."""
+
 
 @contextmanager
 def upstream_warnings_silenced() -> Iterator[None]:
@@ -69,7 +79,8 @@ class BridgeLogger(HierarchicalLogger):
         if self._target is None or key in _DROPPED or key.startswith("time/"):
             return
         if self._in_discriminator:
-            self._target.record_mean(f"train/disc_{key.removeprefix('disc_')}", value, exclude)
+            if key in _DISCRIMINATOR:
+                self._target.record_mean(f"train/{_DISCRIMINATOR[key]}", value, exclude)
         else:
             self._target.record(rename(key), value, exclude)
 

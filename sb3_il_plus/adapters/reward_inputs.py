@@ -35,6 +35,11 @@ class DemonstrationNorm(nn.Module):
         return ((x - self.mean) / self.std).clamp(-CLIP, CLIP)
 
 
+def is_fitted(net: nn.Module) -> bool:
+    """Whether there is a `DemonstrationNorm` inside `net`."""
+    return any(isinstance(module, DemonstrationNorm) for module in net.modules())
+
+
 def fit(net: nn.Module, *inputs: th.Tensor) -> None:
     """Set every `DemonstrationNorm` inside `net` to the statistics of what reaches it.
 
