@@ -1,0 +1,285 @@
+"""Runs that are killed: the newest checkpoint is whole, and going on from it loses nothing.
+
+Every algorithm of the registry that learns from demonstrations or an expert is trained in
+processes that SIGKILL ends at random moments, each of which goes on from the newest checkpoint.
+Where no environment has a say, or rounds are seeded as DAgger's are, the result has to be that of a
+run that was never killed, bit for bit.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_il_plus import BC
+from sb3_il_plus.errors import FileError, MissingExtraError
+from sb3_il_plus.persistence import constructor_arguments
+from sb3_il_plus.registry import list_algorithms, registry
+from sb3_il_plus.serialization import read_archive
+from sb3_il_plus.spec import require
+from sb3_il_plus.testing.check import learns_from_demonstrator
+from sb3_il_plus.testing.environments import HORIZON, echo_demonstrations
+from sb3_il_plus.testing.task import Task, differing
+
+EXACT_WITH_AN_ENVIRONMENT = {"dagger"}
+
+FORK = multiprocessing.get_context("fork")
+"""A process of its own that need not import torch again, which takes longer than the training."""
+
+
+def algorithms():
+    """Names of all that learn from demonstrations or an expert, now or some day."""
+    for spec in filter(learns_from_demonstrator, list_algorithms()):
+        try:
+            for module in spec.requires:
+                require(module, spec.name)
+        except MissingExtraError as error:
+            yield pytest.param(spec.name, marks=pytest.mark.skip(str(error)))
+        else:
+            yield spec.name
+
+
+def newest(folder):
+    """The checkpoint that was completed last, if any."""
+    return max(folder.glob("*.zip"), key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def go_on(task, folder, total_timesteps, finished, **changes):
+    """What a user's script does: begin, or go on from the newest checkpoint, until it is done."""
+    warnings.simplefilter("ignore")
+    env = task.env() if "environment" in task.spec.consumes else None
+    checkpoint = newest(folder)
+    model = task.load(checkpoint, env) if checkpoint else task.model(env, **changes)
+    callback = CheckpointCallback(total_timesteps // 24, str(folder))
+    missing = total_timesteps - model.num_timesteps
+    if missing > 0:
+        model.learn(missing, callback=callback, reset_num_timesteps=checkpoint is None)
+    model.save(finished)
+
+
+def run_until_killed(rng, folder, target, *arguments):
+    """Kill a process at a random moment after it wrote some files; return whether it came to that.
+
+    :param folder: where it writes
+    """
+    process = FORK.Process(target=target, args=arguments)
+    process.start()
+    awaited = len(list(folder.iterdir())) + rng.integers(1, 6)
+    deadline = time.monotonic() + 60
+    while process.is_alive() and len(list(folder.iterdir())) < awaited:
+        assert time.monotonic() < deadline, "it writes nothing"
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0, 0.03))
+    if process.is_alive():
+        os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+def killed_and_resumed(task, folder, total_timesteps, seed, **changes):
+    """Train in processes that are killed a few times; return the model in the end."""
+    folder.mkdir()
+    finished = folder.parent / f"{folder.name}_finished.zip"
+    rng = np.random.default_rng(seed)
+    arguments = (go_on, task, folder, total_timesteps, finished)
+    n_killed = 0
+    while n_killed < 4 and run_until_killed(rng, folder, *arguments):
+        n_killed += 1
+        # Whatever was going on, no half file looks like a checkpoint.
+        assert task.load(newest(folder)).num_timesteps <= total_timesteps
+    assert n_killed >= 2
+    last = FORK.Process(target=go_on, args=arguments[1:])
+    last.start()
+    last.join()
+    assert last.exitcode == 0
+    return finished
+
+
+@pytest.mark.parametrize("name", list(algorithms()))
+def test_killed_at_random_and_resumed(name, tmp_path):
+    seed = sum(map(ord, name))
+    task = Task(registry.get(name), tmp_path, seed=seed)
+    total_timesteps = 10 * task.timesteps
+    finished = killed_and_resumed(task, tmp_path / "killed", total_timesteps, seed)
+    resumed = task.load(finished)
+    assert total_timesteps <= resumed.num_timesteps
+    if "environment" in task.spec.consumes and name not in EXACT_WITH_AN_ENVIRONMENT:
+        return
+    (tmp_path / "whole").mkdir()
+    go_on(task, tmp_path / "whole", total_timesteps, tmp_path / "whole_finished.zip")
+    whole = task.load(tmp_path / "whole_finished.zip")
+    assert differing(whole.get_parameters(), resumed.get_parameters()) == []
+    assert whole._state() == resumed._state()
+    data = [read_archive(path) for path in (finished, tmp_path / "whole_finished.zip")]
+    assert differing(*(archive.tensors.get("demonstrations", {}) for archive in data)) == []
+
+
+def save_for_ever(model, path):
+    while True:
+        model.save(path)
+
+
+def test_killed_while_writing_it_leaves_the_old_file(tmp_path):
+    path, rng = tmp_path / "last.zip", np.random.default_rng(0)
+    wide = {"net_arch": [300, 300]}  # so that most of the time is spent writing
+    model = BC("MlpPolicy", None, echo_demonstrations(), policy_kwargs=wide, seed=0).learn(5)
+    model.save(path)
+    size = path.stat().st_size
+    for _ in range(8):
+        before = path.stat().st_mtime_ns
+        process = FORK.Process(target=save_for_ever, args=(model, path))
+        process.start()
+        while path.stat().st_mtime_ns == before:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.03))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert differing(BC.load(path).get_parameters(), model.get_parameters()) == []
+    halves = [found for found in tmp_path.iterdir() if found.stat().st_size < size]
+    assert halves, "no process was killed in the middle of writing"
+    for half in halves:
+        assert half.name.startswith(".") and half.suffix != ".zip"
+        with pytest.raises(FileError, match="is not a complete model file"):
+            BC.load(half)
+
+
+# -- what a file holds -----------------------------------------------------------------------------
+
+OFF_POLICY = {
+    "generator": "sac",
+    "generator_kwargs": {"learning_starts": 16, "batch_size": 16, "buffer_size": 500},
+}
+
+
+@pytest.mark.parametrize("arguments", [{}, OFF_POLICY], ids=["on_policy", "off_policy"])
+@pytest.mark.parametrize("name", list(algorithms()))
+def test_checkpoints_with_vec_normalize_and_replay_buffer(name, arguments, tmp_path):
+    task = Task(registry.get(name), tmp_path)
+    if arguments and "generator" not in constructor_arguments(task.cls):
+        pytest.skip("it has no generator")
+    if arguments:
+        task = task.within(action="Box")
+    callback = CheckpointCallback(
+        24, str(tmp_path), "run", save_replay_buffer=True, save_vecnormalize=True
+    )
+    env = VecNormalize(task.env(), norm_reward=False)
+    model = task.model(env, **arguments).learn(task.timesteps, callback=callback)
+
+    env = VecNormalize.load(str(tmp_path / "run_vecnormalize_24_steps.pkl"), task.env())
+    resumed = task.load(tmp_path / "run_24_steps.zip", env)
+    buffer = tmp_path / "run_replay_buffer_24_steps.pkl"
+    assert buffer.exists() == (getattr(model, "replay_buffer", None) is not None)
+    if buffer.exists():
+        resumed.load_replay_buffer(buffer)
+        assert resumed.replay_buffer.size() == 23  # SB3 stores a step after its callbacks
+        read_archive(buffer)  # which reads plain JSON and tensors only
+    resumed.learn(task.timesteps - resumed.num_timesteps, reset_num_timesteps=False)
+    assert resumed.num_timesteps == model.num_timesteps
+
+
+def learned_rewards(model, task):
+    """What a model's reward net pays for some steps of the echo task."""
+    venv = model.as_reward_wrapper(task.env())
+    venv.action_space.seed(0)
+    venv.reset()
+    return [venv.step(np.array([venv.action_space.sample()]))[1] for _ in range(20)]
+
+
+@pytest.mark.parametrize("name", list(algorithms()))
+def test_reward_nets_are_reloaded_without_an_environment(name, tmp_path):
+    task = Task(registry.get(name), tmp_path)
+    if not hasattr(task.cls, "as_reward_wrapper"):
+        pytest.skip("it learns no reward")
+    model = task.trained()
+    model.save(tmp_path / "model.zip")
+    rewards = learned_rewards(task.cls.load(tmp_path / "model.zip"), task)
+    np.testing.assert_array_equal(rewards, learned_rewards(model, task))
+    assert np.std(rewards) > 0
+    untrained = learned_rewards(task.model(seed=1), task)
+    assert not np.array_equal(rewards, untrained)
+
+
+def draw():
+    """The next numbers of the generators that SB3 draws from."""
+    return [*th.rand(3).tolist(), *np.random.rand(3)]
+
+
+class Draw(BaseCallback):
+    """Draws when training begins."""
+
+    def _on_training_start(self):
+        self.drawn = draw()
+
+    def _on_step(self):
+        return False
+
+
+def test_random_streams_go_on_where_they_were(tmp_path):
+    task = Task(registry.get("gail"), tmp_path)
+    model = task.trained()
+    model.save(tmp_path / "model.zip")
+    expected = draw()
+
+    def drawn_after(**learn):
+        resumed = task.load(tmp_path / "model.zip", env)
+        callback = Draw()
+        resumed.learn(16, callback=callback, **learn)
+        return callback.drawn
+
+    env = task.env()
+    assert drawn_after(reset_num_timesteps=False) == expected
+    assert drawn_after(reset_num_timesteps=True) != expected  # a run of its own, from its seed
+
+
+def test_a_resumed_environment_does_not_begin_with_its_first_episodes_again(tmp_path):
+    task = Task(registry.get("gail"), tmp_path)
+
+    def first_observations(model, **learn):
+        seen = []
+        model.learn(64, callback=lambda at, _: seen.append(at["new_obs"].copy()), **learn)
+        return np.array(seen[:32])
+
+    model = task.model()
+    first = first_observations(model)
+    model.save(tmp_path / "model.zip")
+    again, once_more = (
+        first_observations(task.load(tmp_path / "model.zip", task.env()), reset_num_timesteps=False)
+        for _ in range(2)
+    )
+    assert not np.array_equal(first, again)
+    np.testing.assert_array_equal(again, once_more)
+
+
+def returns_of(path, task):
+    """Mean return of a saved model's policy."""
+    model = task.load(path)
+    mean, _ = evaluate_policy(model, task.env(), n_eval_episodes=20, warn=False)
+    return mean
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(algorithms()))
+def test_killed_and_resumed_it_learns_as_well(name, tmp_path):
+    spec = registry.get(name)
+    if "environment" not in spec.consumes or name in EXACT_WITH_AN_ENVIRONMENT:
+        pytest.skip("it ends at the same model, bit for bit")
+    killed, whole = [], []
+    for seed in range(2):
+        task = Task(spec, tmp_path, seed=seed)
+        total_timesteps = 40 * task.timesteps
+        folder = tmp_path / str(seed)
+        path = killed_and_resumed(task, folder, total_timesteps, seed, learning_rate=3e-3)
+        killed.append(returns_of(path, task))
+        model = task.model(learning_rate=3e-3).learn(total_timesteps)
+        model.save(tmp_path / "whole.zip")
+        whole.append(returns_of(tmp_path / "whole.zip", task))
+    assert np.mean(killed) >= np.mean(whole) - 0.1 * HORIZON
