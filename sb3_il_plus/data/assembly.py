@@ -69,14 +69,18 @@ def _check_episode(number: int, episode: Episode) -> None:
 
 
 def select_episodes(data: Demonstrations, chosen: np.ndarray) -> Demonstrations:
-    """The episodes with the numbers `chosen`, in that order."""
+    """The episodes with the numbers `chosen`, in that order; neighbours are views, others copies."""
     starts, lengths = data.offsets[chosen], data.episode_lengths[chosen]
-    return _replace_transitions(
-        data,
-        rows=_ranges(starts, lengths),
-        observation_rows=_ranges(starts + chosen, lengths + 1),
-        offsets=np.cumsum([0, *lengths]),
-    )
+    offsets = np.cumsum([0, *lengths])
+    if (np.diff(chosen) == 1).all():
+        first, stop = int(starts[0]), int(starts[0]) + int(offsets[-1])
+        rows: np.ndarray | slice = slice(first, stop)
+        observation_rows: np.ndarray | slice = slice(
+            first + int(chosen[0]), stop + int(chosen[-1]) + 1
+        )
+    else:
+        rows, observation_rows = _ranges(starts, lengths), _ranges(starts + chosen, lengths + 1)
+    return _replace_transitions(data, rows, observation_rows, offsets)
 
 
 def keep_every(data: Demonstrations, every: int, offset: int) -> Demonstrations:
@@ -138,7 +142,10 @@ def _join_optional(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
 
 
 def _replace_transitions(
-    data: Demonstrations, rows: np.ndarray, observation_rows: np.ndarray, offsets: np.ndarray
+    data: Demonstrations,
+    rows: np.ndarray | slice,
+    observation_rows: np.ndarray | slice,
+    offsets: np.ndarray,
 ) -> Demonstrations:
     return dataclasses.replace(
         data,

@@ -139,11 +139,19 @@ class Demonstrations:
 
     def observations_at(self, index: np.ndarray) -> Columns:
         """Observations of the transitions `index`, shape (B, *observation shape)."""
-        return col.take(self.observations, index + self.episode_index[index])
+        return col.take(self.observations, self.observation_rows(index))
 
     def next_observations_at(self, index: np.ndarray) -> Columns:
         """Observations one step after the transitions `index`, shape (B, *observation shape)."""
-        return col.take(self.observations, index + self.episode_index[index] + 1)
+        return col.take(self.observations, self.observation_rows(index) + 1)
+
+    def observation_rows(self, index: np.ndarray) -> np.ndarray:
+        """Where the observations of the transitions `index` are in their column, shape (B,).
+
+        The observations that follow them are one row later.
+        """
+        # Not by `episode_index`: with ten million transitions it would be large itself.
+        return index + np.searchsorted(self.offsets, index, side="right") - 1
 
     def episode(self, number: int) -> Episode:
         """Return one episode, as views; negative numbers count from the end."""

@@ -1,0 +1,185 @@
+"""Demonstrations piece by piece, so that data of any size passes through a bounded memory.
+
+A *stream* is any iterable of `Demonstrations`, each a piece of whole episodes of one data set, with
+equal spaces and metadata. Every format's reader yields one and every writer takes one; converting
+is no more than handing one to the other, and loading is joining the pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from sb3_il_plus.data import columns as col
+from sb3_il_plus.data.assembly import join
+from sb3_il_plus.data.checking import Checker
+from sb3_il_plus.data.columns import Columns
+from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.errors import DataError
+
+PIECE_BYTES = 2**24
+"""A piece is about this large: much for a disk to read at once, little for a memory."""
+
+_MOST_NAMED = 20
+"""Broken episodes that one message names."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """One episode as a file holds it, with nothing checked yet."""
+
+    observations: Columns
+    """Shape (T + 1, *observation shape)."""
+    actions: np.ndarray
+    """Shape (T, *action shape)."""
+    rewards: np.ndarray | None
+    """Shape (T,)."""
+    terminations: np.ndarray
+    """Shape (T,), bool."""
+    truncations: np.ndarray
+    """Shape (T,), bool."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the larger columns."""
+        return self.actions.nbytes + sum(c.nbytes for _, c in col.named(self.observations))
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the lengths of the columns."""
+        n = len(self.actions) if self.actions.ndim else 0
+        if n == 0:
+            yield "has no steps"
+        for name, column in col.named(self.observations):
+            if column.ndim == 0 or len(column) != n + 1:
+                yield f"has {name} of shape {column.shape} for {n} actions; {n + 1} rows are needed"
+        for name in ("rewards", "terminations", "truncations"):
+            column = getattr(self, name)
+            if column is not None and column.shape != (n,):
+                yield f"has {name} of shape {column.shape} for {n} actions"
+
+
+def in_pieces(demonstrations: Demonstrations) -> Iterator[Demonstrations]:
+    """Cut demonstrations into pieces, as views."""
+    n_bytes = sum(column.nbytes for column in demonstrations.columns().values())
+    n_rows = max(1, PIECE_BYTES * len(demonstrations) // max(1, n_bytes))
+    for first, last in episode_blocks(demonstrations.offsets, n_rows):
+        yield demonstrations[first:last]
+
+
+def episode_blocks(offsets: np.ndarray, n_steps: int) -> Iterator[tuple[int, int]]:
+    """Cut episodes into consecutive blocks of at most `n_steps` steps, or of one longer episode.
+
+    :return: numbers of the first episode of each block and of the one after its last
+    """
+    first = 0
+    while first < len(offsets) - 1:
+        fitting = int(np.searchsorted(offsets, offsets[first] + n_steps, side="right")) - 1
+        last = max(first + 1, fitting)
+        yield first, last
+        first = last
+
+
+def of_episodes(
+    episodes: Iterable[Steps],
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    metadata: Mapping[str, Any],
+) -> Iterator[Demonstrations]:
+    """Gather episodes into pieces.
+
+    :raises DataError: episodes whose columns differ in length or form; it comes after the last
+        piece, and names all of them
+    """
+    broken: list[str] = []
+    waiting: list[Steps] = []
+    size = 0
+
+    def gathered() -> Demonstrations:
+        return _piece(waiting, observation_space, action_space, metadata)
+
+    for number, episode in enumerate(episodes):
+        found = [f"episode {number} {problem}" for problem in episode.problems()]
+        broken += found
+        if found:
+            continue
+        waiting.append(episode)
+        size += episode.nbytes
+        if size >= PIECE_BYTES:
+            yield gathered()
+            waiting, size = [], 0
+    if broken:
+        more = len(broken) - _MOST_NAMED
+        raise DataError(
+            "; ".join(broken[:_MOST_NAMED]) + (f"; and {more:,} more" if more > 0 else "")
+        )
+    if waiting:
+        yield gathered()
+
+
+def _piece(
+    episodes: list[Steps],
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    metadata: Mapping[str, Any],
+) -> Demonstrations:
+    try:
+        observations = col.concatenate([episode.observations for episode in episodes])
+        actions = np.concatenate([episode.actions for episode in episodes])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"the episodes do not fit each other: {error}") from error
+    rewards = [episode.rewards for episode in episodes if episode.rewards is not None]
+    return Demonstrations(
+        observations=observations,
+        actions=actions,
+        rewards=np.concatenate(rewards) if len(rewards) == len(episodes) else None,
+        terminations=np.concatenate([episode.terminations for episode in episodes]),
+        truncations=np.concatenate([episode.truncations for episode in episodes]),
+        offsets=np.cumsum([0, *(len(episode.actions) for episode in episodes)]),
+        observation_space=observation_space,
+        action_space=action_space,
+        metadata=metadata,
+    )
+
+
+def first_of(stream: Iterable[Demonstrations]) -> tuple[Demonstrations, Iterator[Demonstrations]]:
+    """Return the first piece, whose spaces and metadata are those of all, and the whole stream.
+
+    :raises DataError: the stream is empty
+    """
+    pieces = iter(stream)
+    first = next(pieces, None)
+    if first is None:
+        raise DataError("there are no episodes: demonstrations need at least one")
+    return first, chain([first], pieces)
+
+
+def joined(stream: Iterable[Demonstrations]) -> Demonstrations:
+    """All pieces in memory, each value checked.
+
+    :raises DataError: there are no pieces, or values that contradict the spaces or each other
+    """
+    pieces = list(stream)
+    if not pieces:
+        raise DataError("there are no episodes: demonstrations need at least one")
+    whole = pieces[0] if len(pieces) == 1 else join(pieces)
+    return whole.validate()
+
+
+def checked(stream: Iterable[Demonstrations]) -> Iterator[Demonstrations]:
+    """Pass pieces on while checking each value.
+
+    :raises DataError: after the last piece, naming every problem
+    """
+    first, pieces = first_of(stream)
+    checker = Checker(first.observation_space, first.action_space)
+    for piece in pieces:
+        checker.add(piece)
+        yield piece
+    found = checker.problems()
+    if found:
+        raise DataError("; ".join(found))
