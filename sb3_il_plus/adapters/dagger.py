@@ -8,6 +8,7 @@ folders. `rounds.py` drives, records and counts.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Unpack
 
@@ -162,7 +163,14 @@ class DAgger(RoundsAlgorithm):
             self.demonstrations = gathered
             self._set_observation_statistics()
         else:
-            self.demonstrations = Demonstrations.concatenate([self.demonstrations, gathered])
+            known = self.demonstrations
+            # Bounds may differ: those of the user's own arrays are guessed.
+            labels = dataclasses.replace(
+                gathered,
+                observation_space=known.observation_space,
+                action_space=known.action_space,
+            )
+            self.demonstrations = Demonstrations.concatenate([known, labels])
 
     def _train(self) -> None:
         data = self._require_demonstrations()

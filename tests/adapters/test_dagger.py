@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from scripted_experts import CARTPOLE, balance
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_il_plus import BC, DAgger, evaluate
+from sb3_il_plus import BC, DAgger, Demonstrations, evaluate
 from sb3_il_plus.environments import make_vec
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
 from sb3_il_plus.testing.environments import HORIZON, echo_expert, make_echo
@@ -64,6 +65,17 @@ def test_a_model_can_be_the_demonstrator(model_class, cartpole_demos):
     expert = BC("MlpPolicy", None, cartpole_demos, seed=0).learn(1000)
     model = DAgger("MlpPolicy", CARTPOLE, cartpole_demos[:1], expert=expert, seed=0).learn(1000)
     assert len(model.demonstrations) == 500 + 1000
+
+
+def test_begins_with_arrays_whose_bounds_are_unknown():
+    observations = np.random.default_rng(0).normal(size=(100, 4))
+    own = Demonstrations.from_arrays(
+        observations,
+        np.array([balance(row) for row in observations]),
+        action_space=spaces.Discrete(2),
+    )
+    model = DAgger("MlpPolicy", CARTPOLE, own, expert=balance, seed=0).learn(100)
+    assert len(model.demonstrations) == 100 + 100
 
 
 def test_kill_at_a_checkpoint_and_resume_equals_never_having_stopped(tmp_path):
