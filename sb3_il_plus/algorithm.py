@@ -112,6 +112,10 @@ class DemonstrationAlgorithm(BaseAlgorithm):
                     "without either its observation and action spaces are unknown"
                 )
             env = placeholder_env(data.observation_space, data.action_space)
+        if isinstance(env.action_space, spaces.Box) and not env.action_space.is_bounded():
+            raise InapplicableError(
+                f"SB3's algorithms need finite bounds of actions, not {env.action_space}"
+            )
         super().__init__(
             policy=policy,
             env=env,
@@ -225,6 +229,8 @@ class DemonstrationAlgorithm(BaseAlgorithm):
         total, prepared = super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
+        # SB3 leaves it where it was, which for a loaded model is the beginning.
+        self._update_current_progress_remaining(self.num_timesteps, total)
         if self._history not in self.logger.output_formats:
             self.logger.output_formats.append(self._history)
         return total, prepared
