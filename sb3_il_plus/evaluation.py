@@ -8,7 +8,7 @@ global random generators as it found them.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_normalize,
 )
 
+from sb3_il_plus.data.masks import masks_for
 from sb3_il_plus.environments import make_vec
 from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.experts.expert import as_expert, check_spaces, own_vec_normalize
@@ -72,7 +73,7 @@ def evaluate(
 
     :param model: anything with SB3's `predict`. A model or `Expert` that carries observation
         statistics is given raw observations; any other one what `env` gives, so a `VecNormalize`
-        around `env` is used, but not updated
+        around `env` is used, but not updated. One that reads action masks is given those of `env`
     :param env: id (closed again at the end), `Env` or `VecEnv`
     :param n_episodes: spread evenly over the copies of the environment, so that short episodes are
         not counted more often than long ones
@@ -87,6 +88,9 @@ def evaluate(
         actor, venv = _matched(model, venv)
         if not (is_vecenv_wrapped(venv, VecMonitor) or venv.env_is_wrapped(Monitor)[0]):
             venv = VecMonitor(venv)
+        masks = masks_for(actor, venv)
+        if masks is not None:
+            actor = _Masked(actor, masks)
         if seed is not None:
             venv.seed(child_seed(seed, "evaluation"))
         with frozen(venv), global_seed(seed):
@@ -166,6 +170,20 @@ def _matched(model: Any, venv: VecEnv) -> tuple[Any, VecEnv]:
         venv = normalized.venv
     check_spaces(model, venv.observation_space, venv.action_space)
     return model, venv
+
+
+class _Masked:
+    """An agent that is told which choices are allowed, for SB3's `evaluate_policy`.
+
+    :param actor: reads action masks
+    :param masks: gives those of every copy's next action
+    """
+
+    def __init__(self, actor: Any, masks: Callable[[], np.ndarray]) -> None:
+        self._actor, self._masks = actor, masks
+
+    def predict(self, observation: Any, **options: Any) -> Any:
+        return self._actor.predict(observation, action_masks=self._masks(), **options)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ upstream's trainer calls: (policy, observations, actions) -> named scalars.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -28,6 +29,8 @@ from sb3_il_plus.adapters.policy_kinds import ACTOR_CRITIC, PolicyKind, Predicti
 from sb3_il_plus.errors import InapplicableError, UserError
 
 Loss = Literal["auto", "likelihood", "mse", "cross_entropy", "large_margin"]
+
+ClassWeights = Literal["balanced"] | Sequence[float] | np.ndarray | None
 
 SQUASHED_LIMIT = 0.999
 """Greatest scaled action that a squashed Gaussian is asked for: the inverse tanh of 1 is infinite,
@@ -231,7 +234,7 @@ def choose_loss(loss: str, kind: PolicyKind, owner: str) -> str:
 
 
 def find_class_weights(
-    class_weights: Literal["balanced"] | np.ndarray | None,
+    class_weights: ClassWeights,
     action_space: spaces.Space,
     actions: np.ndarray,
 ) -> np.ndarray | None:

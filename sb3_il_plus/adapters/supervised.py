@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch as th
@@ -20,7 +20,13 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_il_plus.adapters.batches import connect_batches
 from sb3_il_plus.adapters.bridge import BridgeLogger
-from sb3_il_plus.adapters.objectives import Loss, Objective, choose_loss, find_class_weights
+from sb3_il_plus.adapters.objectives import (
+    ClassWeights,
+    Loss,
+    Objective,
+    choose_loss,
+    find_class_weights,
+)
 from sb3_il_plus.adapters.policy_kinds import (
     MASKED,
     PolicyKind,
@@ -49,7 +55,7 @@ class SupervisedArguments(CommonArguments, total=False):
     ent_weight: float
     l2_weight: float
     margin: float
-    class_weights: Literal["balanced"] | np.ndarray | None
+    class_weights: ClassWeights
 
 
 class SupervisedAlgorithm(DemonstrationAlgorithm):
@@ -94,7 +100,7 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
         ent_weight: float = 1e-3,
         l2_weight: float = 0.0,
         margin: float = 0.8,
-        class_weights: Literal["balanced"] | np.ndarray | None = None,
+        class_weights: ClassWeights = None,
         **kwargs: Unpack[CommonArguments],
     ) -> None:
         self.policy_of = policy_of
@@ -153,11 +159,6 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
             self.lr_schedule,
             **self._build_policy_kwargs(),
         ).to(self.device)
-        if self._scales_actions and not self.action_space.is_bounded():  # type: ignore[attr-defined]
-            raise InapplicableError(
-                f"{self.policy_class.__name__} scales actions to [-1, 1], which needs finite "
-                f"bounds; the action space is {self.action_space}"
-            )
         self._set_observation_statistics()
 
     @property

@@ -17,6 +17,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.masks import masks_for
 from sb3_il_plus.data.metadata import library_versions
 from sb3_il_plus.data.recorder import EpisodeRecorder, RawTap, tapped
 from sb3_il_plus.errors import UserError
@@ -40,7 +41,8 @@ def collect(
 
     :param expert: an `Expert`, anything with SB3's `predict`, or a function of one raw observation.
         An `Expert` and a function are given raw observations; anything else is given what `env`
-        yields where that has a `VecNormalize`, and otherwise raw observations through its own one
+        yields where that has a `VecNormalize`, and otherwise raw observations through its own one.
+        One that reads action masks (`MaskablePPO`) is given those of `env`, and they are recorded
     :param env: id (closed again at the end), `Env` or `VecEnv` (reset, and left where it stopped)
     :param n_episodes: whole episodes to record, `n_episodes // n_envs` or one more in each copy;
         in the order first episode of each copy, second episode of each copy, and so on
@@ -93,16 +95,19 @@ def _record(
     state, starts = None, np.ones(venv.num_envs, dtype=bool)
     observations = venv.reset()
     recorder.reset(tap.raw_observations)
+    masks_of_step = masks_for(actor, venv)
     while quota.open.any():
+        masks = None if masks_of_step is None else masks_of_step()
         actions, state = actor.predict(
             tap.raw_observations if actor.raw_observations else observations,
             state=state,
             episode_start=starts,
             deterministic=deterministic,
+            action_masks=masks,
         )
         actions = _clipped(actions, tap.action_space)
         observations, _, starts, _ = venv.step(actions)
-        recorder.add(actions, *tap.raw_step, recording=quota.open)
+        recorder.add(actions, *tap.raw_step, recording=quota.open, action_masks=masks)
         advance(quota.count(starts))
     return recorder
 

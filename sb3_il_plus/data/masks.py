@@ -8,10 +8,14 @@ bit for `MultiBinary`. Demonstrations carry masks in their column `action_masks`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_il_plus.errors import DataError
 
@@ -69,6 +73,33 @@ def mask_problem(allowed: np.ndarray, demonstrations: Demonstrations, name: str)
         f"{name}: episode {episode}, step {row - int(demonstrations.offsets[episode])}: the mask "
         f"forbids the action that was taken, {demonstrations.actions[row]}"
     )
+
+
+def masks_for(actor: Any, venv: VecEnv) -> Callable[[], np.ndarray] | None:
+    """What to call for the masks of every copy's next action, shape (n_envs, number of choices).
+
+    :param actor: a model, policy or `Expert`
+    :return: None where the actor reads no masks, or the environment has no method `action_masks`
+    """
+    policy = getattr(actor, "policy", actor)
+    if not any(cls.__name__ == "MaskableActorCriticPolicy" for cls in type(policy).__mro__):
+        return None
+    from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
+
+    def ask() -> np.ndarray:
+        with _deprecation_silenced():
+            return get_action_masks(venv)
+
+    with _deprecation_silenced():
+        return ask if is_masking_supported(venv) else None
+
+
+@contextmanager
+def _deprecation_silenced() -> Iterator[None]:
+    """Old gymnasium warns of how sb3-contrib reaches the method through the wrappers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*env.action_masks to get variables")
+        yield
 
 
 def _choices(space: spaces.Space) -> list[int] | None:

@@ -34,6 +34,7 @@ class _Running:
     observations: list[Any]
     actions: list[np.ndarray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
+    action_masks: list[np.ndarray] = field(default_factory=list)
     terminated: bool = False
     truncated: bool = False
 
@@ -71,12 +72,14 @@ class EpisodeRecorder:
         infos: Sequence[Mapping[str, Any]],
         next_observations: col.Columns,
         recording: np.ndarray | None = None,
+        action_masks: np.ndarray | None = None,
     ) -> None:
         """Record one step of every copy, as `VecEnv.step` returned it.
 
         :param next_observations: shape (n_envs, *observation shape); where a copy is done, its last
             observation is taken from `infos[i]["terminal_observation"]`
         :param recording: shape (n_envs,), the copies to record; None for all
+        :param action_masks: shape (n_envs, number of choices), those that the actions obeyed
         :raises DataError: the environment does not hand out its last observations
         """
         for i, following in enumerate(_rows(next_observations)):
@@ -85,6 +88,8 @@ class EpisodeRecorder:
             episode = self._running[i]
             episode.actions.append(np.array(actions[i]))
             episode.rewards.append(float(rewards[i]))
+            if action_masks is not None:
+                episode.action_masks.append(np.array(action_masks[i], dtype=bool))
             if not dones[i]:
                 episode.observations.append(following)
                 continue
@@ -108,6 +113,7 @@ class EpisodeRecorder:
         if not episodes:
             return None
         offsets = np.cumsum([0, *(len(episode.actions) for episode in episodes)])
+        masks = [row for e in episodes for row in e.action_masks]
         return Demonstrations(
             observations=col.stack([row for e in episodes for row in e.observations]),
             actions=np.stack([row for e in episodes for row in e.actions]),
@@ -118,6 +124,7 @@ class EpisodeRecorder:
             observation_space=self._observation_space,
             action_space=self._action_space,
             metadata=metadata or {},
+            action_masks=np.stack(masks) if masks else None,
         )
 
 

@@ -133,6 +133,7 @@ class Expert:
         state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = True,
+        action_masks: np.ndarray | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """Choose actions, as SB3's `predict`.
 
@@ -140,14 +141,20 @@ class Expert:
         :param state: hidden state of a recurrent policy
         :param episode_start: shape (n,), where an episode begins (for recurrent policies)
         :param deterministic: the most likely action instead of a sampled one
+        :param action_masks: choices that are allowed; for experts that read them (`MaskablePPO`)
         :return: the action, or shape (n, *action shape), and the next state
         :raises DataError: what came back is no action of the action space
         """
         shape = batch_shape(observation, self.observation_space)
         if self.statistics is not None:
             observation = self.statistics.normalize(observation)
+        masks = {} if action_masks is None else {"action_masks": action_masks}
         answer = self.actor.predict(
-            observation, state=state, episode_start=episode_start, deterministic=deterministic
+            observation,
+            state=state,
+            episode_start=episode_start,
+            deterministic=deterministic,
+            **masks,
         )
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise DataError(
