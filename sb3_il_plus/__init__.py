@@ -18,6 +18,7 @@ _HOME = {
     "DemonstrationAlgorithm": "sb3_il_plus.algorithm",
     "Expert": "sb3_il_plus.experts.expert",
     "GAIL": "sb3_il_plus.adapters.gail",
+    "SQIL": "sb3_il_plus.adapters.sqil",
     "collect": "sb3_il_plus.data.collect",
     "evaluate": "sb3_il_plus.evaluation",
     "get": "sb3_il_plus.registry",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.adapters.bc import BC as BC
     from sb3_il_plus.adapters.dagger import DAgger as DAgger
     from sb3_il_plus.adapters.gail import GAIL as GAIL
+    from sb3_il_plus.adapters.sqil import SQIL as SQIL
     from sb3_il_plus.algorithm import DemonstrationAlgorithm as DemonstrationAlgorithm
     from sb3_il_plus.data.collect import collect as collect
     from sb3_il_plus.data.demonstrations import Demonstrations as Demonstrations

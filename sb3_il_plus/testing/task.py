@@ -40,6 +40,11 @@ QUICK: Mapping[str, Any] = {
     "train_freq": 8,
 }
 
+QUICK_FOR: Mapping[str, Mapping[str, Any]] = {
+    "sqil": {"generator_kwargs": {"batch_size": 16, "buffer_size": 500, "learning_starts": 16}},
+}
+"""What single algorithms need instead, by their names."""
+
 _FRESH: Any = object()
 """Stands for a new environment."""
 
@@ -135,7 +140,8 @@ class Task:
         if "buffer_size" in known:
             known.discard("n_steps")  # off-policy, these are the steps of n-step returns
         # Copies, because SB3 writes into the policy_kwargs that it is given.
-        return {name: deepcopy(value) for name, value in QUICK.items() if name in known}
+        values = {**QUICK, **QUICK_FOR.get(self.spec.name, {})}
+        return {name: deepcopy(value) for name, value in values.items() if name in known}
 
 
 def named_tensors(parameters: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
