@@ -20,7 +20,10 @@ collect_ignore = ["plugin_example"]
 @pytest.fixture(scope="session", autouse=True)
 def expert_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Trained experts are shared by all tests, and never come from or go to the user's cache."""
-    os.environ["SB3_IL_PLUS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # whose folder is its own; the one above is common
+        folder = folder.parent
+    os.environ["SB3_IL_PLUS_CACHE"] = str(folder / "cache")
 
 
 @pytest.fixture(scope="session")

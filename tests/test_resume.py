@@ -8,9 +8,12 @@ run that was never killed, bit for bit.
 
 import multiprocessing
 import os
+import re
 import signal
 import time
 import warnings
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,15 +21,16 @@ import torch as th
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
+from torch import nn
 
-from sb3_il_plus import BC
+from sb3_il_plus import BC, DAgger
 from sb3_il_plus.errors import FileError, MissingExtraError
 from sb3_il_plus.persistence import constructor_arguments
 from sb3_il_plus.registry import list_algorithms, registry
 from sb3_il_plus.serialization import read_archive
 from sb3_il_plus.spec import require
 from sb3_il_plus.testing.check import learns_from_demonstrator
-from sb3_il_plus.testing.environments import HORIZON, echo_demonstrations
+from sb3_il_plus.testing.environments import HORIZON, echo_demonstrations, echo_expert, make_echo
 from sb3_il_plus.testing.task import Task, differing
 
 EXACT_WITH_AN_ENVIRONMENT = {"dagger"}
@@ -48,29 +52,36 @@ def algorithms():
 
 
 def newest(folder):
-    """The checkpoint that was completed last, if any."""
-    return max(folder.glob("*.zip"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    """The checkpoint that was completed last, if any, and its replay buffer, if there are such."""
+    models = sorted(folder.glob("*.zip"), key=lambda path: path.stat().st_mtime_ns)
+    buffers = {path.stem.replace("replay_buffer_", ""): path for path in folder.glob("*buffer*")}
+    if buffers:  # which is written after its model
+        models = [path for path in models if path.stem in buffers]
+    model = models[-1] if models else None
+    return model, buffers.get(model.stem) if model else None
 
 
 def go_on(task, folder, total_timesteps, finished, **changes):
     """What a user's script does: begin, or go on from the newest checkpoint, until it is done."""
     warnings.simplefilter("ignore")
     env = task.env() if "environment" in task.spec.consumes else None
-    checkpoint = newest(folder)
+    checkpoint, buffer = newest(folder)
     model = task.load(checkpoint, env) if checkpoint else task.model(env, **changes)
-    callback = CheckpointCallback(total_timesteps // 24, str(folder))
+    if buffer:
+        model.load_replay_buffer(buffer)
+    callback = CheckpointCallback(total_timesteps // 24, str(folder), save_replay_buffer=True)
     missing = total_timesteps - model.num_timesteps
     if missing > 0:
         model.learn(missing, callback=callback, reset_num_timesteps=checkpoint is None)
     model.save(finished)
 
 
-def run_until_killed(rng, folder, target, *arguments):
+def run_until_killed(rng, folder, script):
     """Kill a process at a random moment after it wrote some files; return whether it came to that.
 
     :param folder: where it writes
     """
-    process = FORK.Process(target=target, args=arguments)
+    process = FORK.Process(target=script)
     process.start()
     awaited = len(list(folder.iterdir())) + rng.integers(1, 6)
     deadline = time.monotonic() + 60
@@ -90,14 +101,14 @@ def killed_and_resumed(task, folder, total_timesteps, seed, **changes):
     folder.mkdir()
     finished = folder.parent / f"{folder.name}_finished.zip"
     rng = np.random.default_rng(seed)
-    arguments = (go_on, task, folder, total_timesteps, finished)
+    script = partial(go_on, task, folder, total_timesteps, finished, **changes)
     n_killed = 0
-    while n_killed < 4 and run_until_killed(rng, folder, *arguments):
+    while n_killed < 4 and run_until_killed(rng, folder, script):
         n_killed += 1
         # Whatever was going on, no half file looks like a checkpoint.
-        assert task.load(newest(folder)).num_timesteps <= total_timesteps
+        assert task.load(newest(folder)[0]).num_timesteps <= total_timesteps
     assert n_killed >= 2
-    last = FORK.Process(target=go_on, args=arguments[1:])
+    last = FORK.Process(target=script)
     last.start()
     last.join()
     assert last.exitcode == 0
@@ -150,6 +161,24 @@ def test_killed_while_writing_it_leaves_the_old_file(tmp_path):
         assert half.name.startswith(".") and half.suffix != ".zip"
         with pytest.raises(FileError, match="is not a complete model file"):
             BC.load(half)
+
+
+def test_the_script_of_the_docs(tmp_path, monkeypatch):
+    page = Path(__file__).parents[1] / "docs" / "saving.md"
+    _, script, *_ = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    for large, small in {"100_000": "300", "5_000": "128", "seed=0": "seed=0, **quick"}.items():
+        assert large in script
+        script = script.replace(large, small)
+    monkeypatch.chdir(tmp_path)
+    task = Task(registry.get("gail"), tmp_path)
+    quick = {"generator_kwargs": {"n_steps": 64}, "demo_batch_size": 16}
+    runs = []
+    for _ in range(3):
+        names = {"env": task.env(), "demos": task.demonstrations, "quick": quick}
+        exec(script, names)
+        runs.append((names["missing"], names["model"].num_timesteps))
+    # The file of step 256 is of the rollout from 192 to 256; that of step 320 of the last one.
+    assert runs == [(300, 320), (108, 320), (44, 320)]
 
 
 # -- what a file holds -----------------------------------------------------------------------------
@@ -259,10 +288,9 @@ def test_a_resumed_environment_does_not_begin_with_its_first_episodes_again(tmp_
     np.testing.assert_array_equal(again, once_more)
 
 
-def returns_of(path, task):
-    """Mean return of a saved model's policy."""
-    model = task.load(path)
-    mean, _ = evaluate_policy(model, task.env(), n_eval_episodes=20, warn=False)
+def mean_return(path, task):
+    """Of a saved model's policy."""
+    mean, _ = evaluate_policy(task.load(path), task.env(), n_eval_episodes=20, warn=False)
     return mean
 
 
@@ -272,14 +300,82 @@ def test_killed_and_resumed_it_learns_as_well(name, tmp_path):
     spec = registry.get(name)
     if "environment" not in spec.consumes or name in EXACT_WITH_AN_ENVIRONMENT:
         pytest.skip("it ends at the same model, bit for bit")
-    killed, whole = [], []
-    for seed in range(2):
-        task = Task(spec, tmp_path, seed=seed)
-        total_timesteps = 40 * task.timesteps
-        folder = tmp_path / str(seed)
-        path = killed_and_resumed(task, folder, total_timesteps, seed, learning_rate=3e-3)
-        killed.append(returns_of(path, task))
-        model = task.model(learning_rate=3e-3).learn(total_timesteps)
-        model.save(tmp_path / "whole.zip")
-        whole.append(returns_of(tmp_path / "whole.zip", task))
-    assert np.mean(killed) >= np.mean(whole) - 0.1 * HORIZON
+    task = Task(spec, tmp_path)
+    total_timesteps = 32 * task.timesteps
+    path = killed_and_resumed(task, tmp_path / "run", total_timesteps, 0, learning_rate=3e-3)
+    task.model(learning_rate=3e-3).learn(total_timesteps).save(tmp_path / "whole.zip")
+    assert mean_return(path, task) >= mean_return(tmp_path / "whole.zip", task) - 0.1 * HORIZON
+
+
+# -- variants of behavioural cloning ---------------------------------------------------------------
+
+
+class Noisy(nn.Sequential):
+    """A network that draws from torch's global generator when it trains."""
+
+    def __init__(self, observation_space, features_dim=8):
+        super().__init__(nn.Linear(observation_space.shape[0], features_dim), nn.Dropout(0.5))
+        self.features_dim = features_dim
+
+
+def falling(progress_remaining):
+    return 1e-2 * progress_remaining
+
+
+NOT_IN_A_FILE = ("learning_rate", "policy_kwargs")
+"""Arguments that can hold functions and classes of the user's own, which are given again."""
+
+VARIANTS = {
+    "validation": {"validation_fraction": 0.25, "validation_freq": 3},
+    "early_stopping": {
+        "validation_fraction": 0.25,
+        "validation_freq": 2,
+        "early_stopping_patience": 3,
+        "learning_rate": 0.3,
+    },
+    "minibatches": {"minibatch_size": 4},
+    "dropout": {"policy_kwargs": {"features_extractor_class": Noisy}},
+    "schedule": {"learning_rate": falling},
+    "normalized": {"normalize_observations": True},
+    "dqn": {"policy_of": "dqn", "loss": "large_margin"},
+    "sac": {"policy_of": "sac"},
+    "td3": {"policy_of": "td3"},
+    "recurrent_ppo": {"policy_of": "recurrent_ppo", "sequence_length": 5},
+    "maskable_ppo": {"policy_of": "maskable_ppo", "class_weights": "balanced"},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_behavioural_cloning_resumes_exactly_from_every_checkpoint(variant, tmp_path):
+    arguments = {"batch_size": 8, "seed": 3, "device": "cpu", **VARIANTS[variant]}
+    action = "Box" if variant in ("sac", "td3") else "Discrete"
+    data = echo_demonstrations(action=action)
+    again = {name: arguments[name] for name in NOT_IN_A_FILE if name in arguments}
+    whole = BC("MlpPolicy", None, data, **arguments)
+    whole.learn(40, callback=CheckpointCallback(1, str(tmp_path)))
+    last = whole.num_timesteps
+    assert (last < 40) == (variant == "early_stopping")
+    for step in np.random.default_rng(0).integers(1, last, 5):
+        resumed = BC.load(tmp_path / f"rl_model_{step}_steps.zip", demonstrations=data, **again)
+        assert resumed.num_timesteps == step
+        resumed.learn(40 - step, reset_num_timesteps=False)
+        assert resumed.num_timesteps == last
+        assert differing(whole.get_parameters(), resumed.get_parameters()) == []
+        assert whole._state() == resumed._state()
+
+
+@pytest.mark.parametrize("variant", ["dropout", "schedule", "normalized"])
+def test_dagger_resumes_exactly_from_every_checkpoint(variant, tmp_path):
+    arguments = {"batch_size": 8, "seed": 3, "device": "cpu", **VARIANTS[variant]}
+    rounds = {"rollout_round_min_timesteps": 16, "rollout_round_min_episodes": 1}
+    again = {name: arguments[name] for name in NOT_IN_A_FILE if name in arguments}
+    whole = DAgger("MlpPolicy", make_echo(), expert=echo_expert(), **rounds, **arguments)
+    whole.learn(80, callback=CheckpointCallback(1, str(tmp_path)))
+    for step in np.random.default_rng(0).integers(1, 80, 5):
+        resumed = DAgger.load(
+            tmp_path / f"rl_model_{step}_steps.zip", make_echo(), expert=echo_expert(), **again
+        )
+        resumed.learn(80 - resumed.num_timesteps, reset_num_timesteps=False)
+        assert differing(whole.get_parameters(), resumed.get_parameters()) == []
+        assert whole._state() == resumed._state()
+        assert whole.demonstrations.fingerprint() == resumed.demonstrations.fingerprint()
