@@ -22,7 +22,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
-from sb3_il_plus.adapters import replay_files
+from sb3_il_plus.adapters import replay_files, warm_start
 from sb3_il_plus.adapters.generators import check_generator, generator_class
 from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
 from sb3_il_plus.errors import InapplicableError, UserError
@@ -44,6 +44,7 @@ class GeneratorArguments(CommonArguments, total=False):
     learning_rate: float | Schedule
     generator: str | type[BaseAlgorithm]
     generator_kwargs: dict[str, Any] | None
+    bc_warm_start: int | bool | None
 
 
 class GeneratorAlgorithm(DemonstrationAlgorithm):
@@ -58,6 +59,9 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
     :param generator: name of a registered online RL algorithm (`"ppo"`, `"trpo"`, `"sac"`, ...), or
         a class
     :param generator_kwargs: its other arguments (`n_steps`, `gamma`, ...)
+    :param bc_warm_start: gradient updates that clone the demonstrations into the policy before the
+        first round; True for `warm_start.DEFAULT_UPDATES`, None or 0 for none. They are no
+        timesteps, and happen once: not after `load`
     :param kwargs: see `DemonstrationAlgorithm`
     :raises InapplicableError: the generator does not suit the algorithm or the spaces
     """
@@ -73,6 +77,7 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         learning_rate: float | Schedule = 3e-4,
         generator: str | type[BaseAlgorithm] = "ppo",
         generator_kwargs: dict[str, Any] | None = None,
+        bc_warm_start: int | bool | None = None,
         **kwargs: Unpack[CommonArguments],
     ) -> None:
         self.generator = generator
@@ -81,6 +86,8 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         self.policy_aliases = self._generator_class.policy_aliases  # type: ignore[misc]
         super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
         self.generator_kwargs = {} if generator_kwargs is None else dict(generator_kwargs)
+        self.bc_warm_start = bc_warm_start
+        self._n_warm_start = warm_start.n_updates(bc_warm_start, self.policy_class)
         self._rollout_start = 0
 
     # -- what subclasses differ in ---------------------------------------------------------------
@@ -212,6 +219,7 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
             tb_log_name or type(self).__name__,
             progress_bar,
         )
+        self._warm_start()
         forward = ForwardCallback(self, callback)
         callback.on_training_start(locals(), globals())
         n_rounds = 0
@@ -225,6 +233,15 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         self._rollout_start = self.num_timesteps
         callback.on_training_end()
         return self
+
+    def _warm_start(self) -> None:
+        """Clone the demonstrations, where that is asked for and still to be done."""
+        if self._n_warm_start:
+            figures = warm_start.clone(self, self._n_warm_start)
+            self.logger.record("warm_start/updates", self._n_warm_start)
+            for name, value in figures.items():
+                self.logger.record(f"warm_start/{name}", value)
+            self._n_warm_start = 0
 
     def _setup_learn(
         self,
@@ -299,6 +316,7 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         return {
             **super()._state(),
             "num_timesteps": self._rollout_start,
+            "warm_start_updates_to_do": self._n_warm_start,
             "generator": {
                 name: getattr(self.generator_model, name)
                 for name in _COUNTERS
@@ -310,6 +328,7 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         super()._load_state(state)
         self._rollout_start = self.num_timesteps
         self.generator_model.num_timesteps = self.num_timesteps
+        self._n_warm_start = state["warm_start_updates_to_do"]
         for name in _COUNTERS:
             if name in state["generator"]:
                 setattr(self.generator_model, name, state["generator"][name])
