@@ -34,6 +34,7 @@ from stable_baselines3.common.utils import safe_mean
 from sb3_il_plus import normalization, persistence, serialization
 from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.state_only import require_actions
 from sb3_il_plus.data.validation import fit_to
 from sb3_il_plus.environments import is_placeholder, make_env, placeholder_env
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
@@ -147,12 +148,18 @@ class DemonstrationAlgorithm(BaseAlgorithm):
     def set_demonstrations(self, demonstrations: Any) -> None:
         """Give the algorithm (other) demonstrations to learn from.
 
-        :raises DataError: they do not fit the spaces, or hold a single step
+        :raises DataError: they do not fit the spaces, hold a single step, or have no actions where
+            the algorithm reads them
         """
         data = Demonstrations.coerce(demonstrations, env=self)
         if len(data) < 2:
             raise DataError("the demonstrations hold a single step; learning needs at least two")
         data = fit_to(data, self.observation_space, self.action_space)
+        spec = self.get_spec()
+        if spec is not None and not spec.reads_actions:
+            data = data.without_actions()
+        else:
+            require_actions(data, type(self).__name__)
         self.demonstrations = data.validate()
 
     def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:

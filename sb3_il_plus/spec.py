@@ -38,6 +38,8 @@ class AlgorithmSpec:
         its own, for policies that read images as such
     :param timestep: what one unit of `total_timesteps` is
     :param requires: importable modules that it needs beyond the package's own dependencies
+    :param reads_actions: False for what learns from the demonstrations' observations alone; it is
+        never shown an action of theirs
     :param error: why it cannot be used, for a plugin that failed to import; else None
     """
 
@@ -51,6 +53,7 @@ class AlgorithmSpec:
     observation_spaces: tuple[str, ...] = ("Box", "Discrete")
     timestep: Timestep = "gradient update"
     requires: tuple[str, ...] = ()
+    reads_actions: bool = True
     error: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:

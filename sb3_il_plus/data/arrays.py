@@ -17,6 +17,7 @@ from gymnasium import Env, spaces
 from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.state_only import ACTIONS_UNKNOWN, check_finals, stand_ins_for
 from sb3_il_plus.errors import DataError
 
 REPEATED_FINAL = "final_observations_repeated"
@@ -25,7 +26,7 @@ REPEATED_FINAL = "final_observations_repeated"
 
 def from_arrays(
     observations: Any,
-    actions: Any,
+    actions: Any = None,
     rewards: Any = None,
     terminations: Any = None,
     truncations: Any = None,
@@ -50,6 +51,8 @@ def from_arrays(
     that read next observations do. An end that no flag explains counts as truncated, never as
     terminal.
 
+    :param actions: None where they are not known, for methods that learn from observations alone;
+        each episode then needs one observation more than steps, or `next_observations`
     :param rewards: (N,), or a list of arrays; None where unknown
     :param env: an environment id, `Env` or `VecEnv` to take the spaces from
     :param observation_space: in place of `env`; guessed from the arrays' shape where missing
@@ -60,7 +63,16 @@ def from_arrays(
     :raises DataError: something does not fit; the message names the episode, step and column
     """
     observation_space, action_space = resolve_spaces(env, observation_space, action_space)
-    per_episode = _is_per_episode(observations, actions, observation_space, action_space)
+    metadata = dict(metadata or {})
+    if actions is None:
+        metadata[ACTIONS_UNKNOWN] = True
+        flags = (terminations, truncations)
+        actions = stand_ins_for(
+            observations, next_observations, flags, episode_lengths, observation_space, action_space
+        )
+        per_episode = isinstance(actions, list)
+    else:
+        per_episode = _is_per_episode(observations, actions, observation_space, action_space)
     flat = (_join_episodes if per_episode else _flatten)(
         {
             "observations": observations,
@@ -72,8 +84,8 @@ def from_arrays(
         {"terminations": terminations, "truncations": truncations},
         None if episode_lengths is None else [int(length) for length in episode_lengths],
     )
-    metadata = dict(metadata or {})
     complete = _with_finals(flat, metadata)
+    check_finals(metadata, REPEATED_FINAL)
     if observation_space is None:
         observation_space = guess_observation_space(complete)
     return Demonstrations(

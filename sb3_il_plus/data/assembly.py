@@ -69,7 +69,7 @@ def _check_episode(number: int, episode: Episode) -> None:
 
 
 def select_episodes(data: Demonstrations, chosen: np.ndarray) -> Demonstrations:
-    """The episodes with the numbers `chosen`, in that order; neighbours are views, others copies."""
+    """The episodes with the numbers `chosen`, in that order; neighbours as views."""
     starts, lengths = data.offsets[chosen], data.episode_lengths[chosen]
     offsets = np.cumsum([0, *lengths])
     if (np.diff(chosen) == 1).all():
@@ -79,7 +79,7 @@ def select_episodes(data: Demonstrations, chosen: np.ndarray) -> Demonstrations:
             first + int(chosen[0]), stop + int(chosen[-1]) + 1
         )
     else:
-        rows, observation_rows = _ranges(starts, lengths), _ranges(starts + chosen, lengths + 1)
+        rows, observation_rows = ranges(starts, lengths), ranges(starts + chosen, lengths + 1)
     return _replace_transitions(data, rows, observation_rows, offsets)
 
 
@@ -104,12 +104,14 @@ def keep_every(data: Demonstrations, every: int, offset: int) -> Demonstrations:
 
 
 def join(parts: Sequence[Demonstrations]) -> Demonstrations:
-    """Join data of equal spaces; rewards and action masks are kept if all parts have them.
+    """Join data of equal spaces; columns that a part lacks are left out.
 
     :raises DataError: there are no parts, or their spaces differ
     """
     if not parts:
         raise DataError("cannot join an empty list of demonstrations")
+    if not all(part.has_actions for part in parts):
+        parts = [part.without_actions() for part in parts]
     first = parts[0]
     for number, part in enumerate(parts):
         if (part.observation_space, part.action_space) != (
@@ -166,7 +168,7 @@ def at_ends(offsets: np.ndarray, flags: Sequence[bool]) -> np.ndarray:
     return column
 
 
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Concatenate `arange(start, start + length)` for each pair, without a Python loop."""
     before = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)

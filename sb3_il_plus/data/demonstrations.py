@@ -22,6 +22,7 @@ from gymnasium import spaces
 from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.assembly import join, keep_every, select_episodes
 from sb3_il_plus.data.columns import Columns
+from sb3_il_plus.data.state_only import ACTIONS_UNKNOWN, stand_ins, without_actions
 from sb3_il_plus.data.validation import check_structure, problems
 from sb3_il_plus.errors import DataError
 from sb3_il_plus.randomness import child_generator
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _FLAT = ("actions", "rewards", "terminations", "truncations", "offsets", "action_masks")
 """The columns beside the observations."""
+
+_OPTIONAL = frozenset({"actions", "rewards", "action_masks"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Demonstrations:
     observations: Columns
     """Shape (N + E, *observation shape), or a dict of such: each episode's last one is kept."""
     actions: np.ndarray
-    """Shape (N, *action shape)."""
+    """Shape (N, *action shape); stand-ins where they are not known (see `data.state_only`)."""
     terminations: np.ndarray
     """Shape (N,), bool: the step led to a terminal state."""
     truncations: np.ndarray
@@ -115,6 +118,11 @@ class Demonstrations:
     def episode_index(self) -> np.ndarray:
         """The episode that each transition belongs to, shape (N,)."""
         return np.repeat(np.arange(self.n_episodes), self.episode_lengths)
+
+    @property
+    def has_actions(self) -> bool:
+        """Whether it is known what was done, and not only what was seen."""
+        return not self.metadata.get(ACTIONS_UNKNOWN, False)
 
     @cached_property
     def episode_returns(self) -> np.ndarray:
@@ -223,6 +231,10 @@ class Demonstrations:
         """
         return keep_every(self, every, offset)
 
+    def without_actions(self) -> Demonstrations:
+        """Forget the actions: for methods that learn from observations alone."""
+        return without_actions(self)
+
     @staticmethod
     def concatenate(parts: Sequence[Demonstrations]) -> Demonstrations:
         """Join data of equal spaces; rewards are kept if all parts have them.
@@ -257,6 +269,8 @@ class Demonstrations:
         The entries of a `Dict` observation are named `observations['key']`.
         """
         columns = {name: getattr(self, name) for name in _FLAT if getattr(self, name) is not None}
+        if not self.has_actions:
+            del columns["actions"]
         return {**dict(col.named(self.observations)), **columns}
 
     @classmethod
@@ -267,18 +281,22 @@ class Demonstrations:
         action_space: spaces.Space,
         metadata: Mapping[str, Any] | None = None,
     ) -> Demonstrations:
-        """Build from arrays named as `columns` names them.
+        """Build from arrays named as `columns` names them; without actions, they are unknown.
 
         :raises DataError: one is missing, unknown, or contradicts the others
         """
         names: dict[str | None, str] = {None: "observations"}
         if isinstance(observation_space, spaces.Dict):
             names = {key: f"observations[{key!r}]" for key in observation_space.spaces}
-        missing = ({*names.values(), *_FLAT} - {"rewards", "action_masks"}) - set(columns)
+        missing = {*names.values(), *_FLAT} - _OPTIONAL - set(columns)
         unknown = set(columns) - {*names.values(), *_FLAT}
         if missing or unknown:
             raise DataError(f"columns missing: {sorted(missing)}, unknown: {sorted(unknown)}")
         observations: Any = {key: columns[name] for key, name in names.items()}
+        if "actions" not in columns:
+            actions = stand_ins(action_space, len(columns["terminations"]))
+            columns = {**columns, "actions": actions}
+            metadata = {**(metadata or {}), ACTIONS_UNKNOWN: True}
         return cls(
             observations=observations.get(None, observations),
             observation_space=observation_space,
@@ -293,7 +311,7 @@ class Demonstrations:
     def from_arrays(
         cls,
         observations: Any,
-        actions: Any,
+        actions: Any = None,
         rewards: Any = None,
         terminations: Any = None,
         truncations: Any = None,

@@ -28,6 +28,7 @@ from sb3_il_plus.data.arrays import guess_observation_space, resolve_spaces
 from sb3_il_plus.data.assembly import from_episodes
 from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.data.demonstrations import Demonstrations, Episode
+from sb3_il_plus.data.state_only import require_actions
 from sb3_il_plus.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def to_trajectories(demonstrations: Demonstrations) -> list[Trajectory]:
 
     :raises MissingExtraError: `imitation` is not installed
     """
+    require_actions(demonstrations, "imitation")
     types = _import_types()
     trajectories = []
     for episode in demonstrations.episodes():
@@ -107,6 +109,7 @@ def to_transitions(demonstrations: Demonstrations) -> Transitions:
 
     :raises MissingExtraError: `imitation` is not installed
     """
+    require_actions(demonstrations, "imitation")
     types = _import_types()
     index = np.arange(len(demonstrations))
     infos = np.array([{} for _ in index], dtype=object)
