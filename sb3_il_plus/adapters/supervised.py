@@ -39,7 +39,7 @@ from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.masks import OBSERVED_MASK, action_masks_of
 from sb3_il_plus.data.sampling import ActionBatches, Batches
-from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.errors import InapplicableError, UnknownNameError, UserError, suggest
 from sb3_il_plus.randomness import child_generator
 from sb3_il_plus.registry import registry
 
@@ -106,6 +106,11 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
         self.policy_of = policy_of
         if isinstance(policy, str):
             self.policy_aliases = policies_of(online_algorithm(policy_of))  # type: ignore[misc]
+            if policy not in self.policy_aliases:
+                raise UnknownNameError(
+                    f"policy_of={policy_of!r} has no policy called {policy!r}"
+                    f"{suggest(policy, list(self.policy_aliases))}"
+                )
         super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size} must be at least 1")

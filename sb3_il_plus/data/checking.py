@@ -66,7 +66,7 @@ class Checker:
             self._scan("rewards", piece.rewards, rows, {"": _not_finite})
         self._check_ends(piece)
         if piece.action_masks is not None and not bad_actions:
-            problem = mask_problem(piece.action_masks, piece, "action_masks")
+            problem = mask_problem(piece.action_masks, piece, "action_masks", self._n_episodes)
             if problem is not None:
                 self._note("action_masks", "", problem)
         self._n_episodes += piece.n_episodes

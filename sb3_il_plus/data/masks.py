@@ -48,11 +48,14 @@ def action_masks_of(demonstrations: Demonstrations) -> np.ndarray | None:
     return allowed
 
 
-def mask_problem(allowed: np.ndarray, demonstrations: Demonstrations, name: str) -> str | None:
+def mask_problem(
+    allowed: np.ndarray, demonstrations: Demonstrations, name: str, first_episode: int = 0
+) -> str | None:
     """Say what is wrong with masks, or None.
 
     :param allowed: shape (N, number of choices), bool
     :param name: of the column, for the message
+    :param first_episode: the number of the first episode, for the message
     """
     space = demonstrations.action_space
     sizes = _choices(space)
@@ -70,7 +73,7 @@ def mask_problem(allowed: np.ndarray, demonstrations: Demonstrations, name: str)
     row = int(np.argmax(forbidden))
     episode = int(demonstrations.episode_index[row])
     return (
-        f"{name}: episode {episode}, step {row - int(demonstrations.offsets[episode])}: the mask "
+        f"{name}: episode {first_episode + episode}, step {row - int(demonstrations.offsets[episode])}: the mask "
         f"forbids the action that was taken, {demonstrations.actions[row]}"
     )
 

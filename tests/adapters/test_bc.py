@@ -179,6 +179,62 @@ def test_learning_rate_schedule_reaches_the_optimiser(cartpole_demos):
     np.testing.assert_allclose(seen, 0.01 * (1 - np.arange(100) / 100), atol=1e-9)
 
 
+def test_gradients_accumulate_to_those_of_one_big_batch(cartpole_demos):
+    def trained(minibatch_size):
+        return BC(
+            "MlpPolicy",
+            None,
+            cartpole_demos,
+            batch_size=64,
+            minibatch_size=minibatch_size,
+            class_weights="balanced",
+            l2_weight=1e-3,
+            learning_rate=0.1,
+            policy_kwargs={"optimizer_class": th.optim.SGD},
+            seed=0,
+        ).learn(10)
+
+    whole, split = trained(None), trained(16)
+    assert split.num_timesteps == 10
+    for name, value in whole.policy.state_dict().items():
+        th.testing.assert_close(split.policy.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_each_batch_of_dict_observations_is_one_update(cartpole_demos):
+    """Upstream's own loop takes the number of entries for the size of the batch."""
+    observations = cartpole_demos.observations_at(np.arange(200))
+    data = Demonstrations.from_arrays(
+        {"position": observations[:, :2], "angle": observations[:, 2:]},
+        cartpole_demos.actions[:200],
+        action_space=cartpole_demos.action_space,
+    )
+    steps = []
+    model = BC("MultiInputPolicy", None, data, batch_size=20, seed=0)
+    model.policy.optimizer.register_step_post_hook(lambda *_: steps.append(1))
+    model.learn(25)
+    assert len(steps) == model.num_timesteps == 25
+    batch = next(iter(model.trainer._demo_data_loader))
+    assert len(batch["obs"]) == len(batch["acts"]) == 20
+
+
+def test_balanced_class_weights_find_the_rare_choice():
+    # One step in twenty turns right, and only a third of those that look alike do.
+    rng = np.random.default_rng(0)
+    rare = rng.random(2000) < 0.05
+    alike = rare | (rng.random(2000) < 0.1)
+    data = Demonstrations.from_arrays(
+        alike.astype(np.float32)[:, None], rare.astype(int), action_space=spaces.Discrete(2)
+    )
+    turns = [
+        BC("MlpPolicy", None, data, class_weights=weights, batch_size=100, seed=0)
+        .learn(200)
+        .predict(np.ones((1, 1), dtype=np.float32), deterministic=True)[0]
+        .item()
+        for weights in (None, "balanced", [1.0, 20.0])
+    ]
+    assert turns == [0, 1, 1]
+
+
 def test_policy_sees_what_a_vec_normalize_shows(cartpole_demos):
     env = VecNormalize(make_vec(CARTPOLE, 2, seed=0))
     env.obs_rms.mean, env.obs_rms.var = np.full(4, 5.0), np.full(4, 9.0)

@@ -9,7 +9,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from stable_baselines3.sac.policies import SACPolicy
 
 from sb3_il_plus import BC, DAgger, Demonstrations, evaluate, make
-from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.errors import InapplicableError, UnknownNameError, UserError
 from sb3_il_plus.testing.environments import (
     HORIZON,
     echo_demonstrations,
@@ -193,6 +193,8 @@ def test_pairs_that_do_not_fit_are_refused_with_the_reason():
         BC("MlpPolicy", None, discrete, policy_of="dqn", loss="mse")
     with pytest.raises(InapplicableError, match=r"policy_of='gail' is of the family 'imitation'"):
         BC("MlpPolicy", None, discrete, policy_of="gail")
+    with pytest.raises(UnknownNameError, match=r"no policy called 'MlpLstmPolicy'; did you mean '"):
+        BC("MlpLstmPolicy", None, discrete)
     with pytest.raises(InapplicableError, match=r"ARSPolicy is no policy that can be trained on"):
         BC("MlpPolicy", None, discrete, policy_of="ars")
     unbounded = Demonstrations.from_arrays(

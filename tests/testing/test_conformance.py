@@ -1,5 +1,7 @@
 """Every algorithm of the registry keeps the contract, each check reported on its own."""
 
+from dataclasses import replace
+
 import pytest
 
 from sb3_il_plus.errors import MissingExtraError
@@ -13,6 +15,34 @@ HYPERPARAMETERS = {
     "recurrent_ppo": {"policy_kwargs": {"net_arch": [16], "lstm_hidden_size": 16}},
 }
 """What the kit cannot know to be slow."""
+
+POLICIES_FOR_BC = {
+    "sac": "Box",
+    "td3": "Box",
+    "dqn": "Discrete",
+    "recurrent_ppo": "Discrete",
+    "maskable_ppo": "MultiDiscrete",
+}
+"""Whose policies BC is checked with, beside PPO's -> the actions in which."""
+
+DEPENDS_ON_THE_POLICY = {
+    "callback_stops",
+    "checkpoint_callback",
+    "construction_from_dummy_vec_env",
+    "eval_callback",
+    "file_is_inert",
+    "global_random_state",
+    "learning_goes_on",
+    "learns",
+    "parameters",
+    "policy",
+    "predict_in_vec_env",
+    "resuming_is_exact",
+    "save_load",
+    "seed",
+    "timesteps_counted",
+}
+"""Checks that another policy could fail."""
 
 ARS_IGNORES_CALLBACKS = pytest.mark.xfail(
     strict=True, reason="sb3-contrib's ARS ignores what on_step returns and sets no `dones`"
@@ -42,6 +72,20 @@ def _all_checks():
 
 @pytest.mark.parametrize("check", list(_all_checks()))
 def test_conformance(check: AlgorithmCheck):
+    check()
+
+
+def _checks_of_bc():
+    for policy_of, action in POLICIES_FOR_BC.items():
+        hyperparameters = {"policy_of": policy_of, **HYPERPARAMETERS.get(policy_of, {})}
+        for check in checks_for("bc", hyperparameters=hyperparameters):
+            if check.check.name in DEPENDS_ON_THE_POLICY:
+                check = replace(check, options={**check.options, "action": action})
+                yield pytest.param(check, id=f"{policy_of}-{check.check.name}")
+
+
+@pytest.mark.parametrize("check", list(_checks_of_bc()))
+def test_bc_conforms_with_the_policies_of_other_algorithms(check: AlgorithmCheck):
     check()
 
 
