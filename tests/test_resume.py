@@ -24,16 +24,15 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from sb3_il_plus import BC, DAgger
+from sb3_il_plus.adapters.rounds import RoundsAlgorithm
 from sb3_il_plus.errors import FileError, MissingExtraError
 from sb3_il_plus.persistence import constructor_arguments
 from sb3_il_plus.registry import list_algorithms, registry
 from sb3_il_plus.serialization import read_archive
 from sb3_il_plus.spec import require
 from sb3_il_plus.testing.check import learns_from_demonstrator
-from sb3_il_plus.testing.environments import HORIZON, echo_demonstrations, echo_expert, make_echo
+from sb3_il_plus.testing.environments import echo_demonstrations, echo_expert, make_echo
 from sb3_il_plus.testing.task import Task, differing
-
-EXACT_WITH_AN_ENVIRONMENT = {"dagger"}
 
 FORK = multiprocessing.get_context("fork")
 """A process of its own that need not import torch again, which takes longer than the training."""
@@ -49,6 +48,11 @@ def algorithms():
             yield pytest.param(spec.name, marks=pytest.mark.skip(str(error)))
         else:
             yield spec.name
+
+
+def is_exact(spec):
+    """Whether resuming equals never having stopped: no environment, or one that rounds seed."""
+    return "environment" not in spec.consumes or issubclass(spec.load(), RoundsAlgorithm)
 
 
 def newest(folder):
@@ -123,7 +127,7 @@ def test_killed_at_random_and_resumed(name, tmp_path):
     finished = killed_and_resumed(task, tmp_path / "killed", total_timesteps, seed)
     resumed = task.load(finished)
     assert total_timesteps <= resumed.num_timesteps
-    if "environment" in task.spec.consumes and name not in EXACT_WITH_AN_ENVIRONMENT:
+    if not is_exact(task.spec):
         return
     (tmp_path / "whole").mkdir()
     go_on(task, tmp_path / "whole", total_timesteps, tmp_path / "whole_finished.zip")
@@ -298,13 +302,14 @@ def mean_return(path, task):
 @pytest.mark.parametrize("name", list(algorithms()))
 def test_killed_and_resumed_it_learns_as_well(name, tmp_path):
     spec = registry.get(name)
-    if "environment" not in spec.consumes or name in EXACT_WITH_AN_ENVIRONMENT:
+    if is_exact(spec):
         pytest.skip("it ends at the same model, bit for bit")
     task = Task(spec, tmp_path)
     total_timesteps = 32 * task.timesteps
     path = killed_and_resumed(task, tmp_path / "run", total_timesteps, 0, learning_rate=3e-3)
     task.model(learning_rate=3e-3).learn(total_timesteps).save(tmp_path / "whole.zip")
-    assert mean_return(path, task) >= mean_return(tmp_path / "whole.zip", task) - 0.1 * HORIZON
+    # Over GAIL, AIRL and SQIL with 3 seeds each, the returns differ by 0.7 at most.
+    assert mean_return(path, task) >= mean_return(tmp_path / "whole.zip", task) - 1.2
 
 
 # -- variants of behavioural cloning ---------------------------------------------------------------

@@ -133,7 +133,9 @@ class RoundsAlgorithm(SupervisedAlgorithm):
             self._round_start = self._counters()
             go_on = self._gather(callback, total_timesteps)
             if go_on:
-                self._train()
+                with th.random.fork_rng(devices=[]):  # a policy may have dropout
+                    th.manual_seed(child_seed(self._base_seed, f"updates {self.round_num}"))
+                    self._train()
                 self.round_num += 1
                 self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
                 if self.round_num % log_interval == 0:
