@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.state_only import with_actions
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
 from sb3_il_plus.spec import AlgorithmSpec
 from sb3_il_plus.testing.check import (
@@ -18,7 +19,7 @@ from sb3_il_plus.testing.check import (
     reads_demonstrations,
 )
 from sb3_il_plus.testing.environments import echo_demonstrations
-from sb3_il_plus.testing.task import Task
+from sb3_il_plus.testing.task import Task, differing
 
 
 def check_spec(task: Task) -> None:
@@ -102,6 +103,20 @@ def check_few_demonstrations(task: Task) -> None:
         )
 
 
+def check_actions_unknown(task: Task) -> None:
+    """Without actions, data is learned from or refused; where learned from, actions do nothing."""
+    bare = task.demonstrations.without_actions()
+    if task.spec.reads_actions:
+        with expect_error(DataError, "action", doing="learning from data without actions"):
+            task.model(demonstrations=bare).learn(task.timesteps)
+        return
+    scrambled = with_actions(bare, np.roll(task.demonstrations.actions, 1, axis=0))
+    models = [task.trained(demonstrations=data) for data in (bare, scrambled, task.demonstrations)]
+    for model in models[1:]:
+        names = differing(models[0].get_parameters(), model.get_parameters())
+        expect(not names, f"the spec says that actions are not read, but they change {names[:5]}")
+
+
 def _other_actions(task: Task) -> Demonstrations:
     other = "Box" if task.action != "Box" else "Discrete"
     return echo_demonstrations(task.observation, other)
@@ -143,4 +158,5 @@ CHECKS = (
     Check(check_total_timesteps, learns_from_demonstrator),
     Check(check_bad_demonstrations, reads_demonstrations),
     Check(check_few_demonstrations, reads_demonstrations),
+    Check(check_actions_unknown, reads_demonstrations),
 )

@@ -117,6 +117,10 @@ class AcceptsAnyData(Defective):
         self.demonstrations = demonstrations
 
 
+class PeeksAtActions(AcceptsAnyData, reads_actions=False):
+    pass
+
+
 class NeedsAnEnvironmentAfterAll(Defective):
     def learn(self, *args, **kwargs):
         self._require_environment()
@@ -192,6 +196,8 @@ def run():
         (LogsNothing, "history", "history does not survive JSON: []"),
         (InventsDemonstrations, "needs_demonstrations", "learning without demonstrations was acc"),
         (AcceptsAnyData, "bad_demonstrations", "from demonstrations of another action"),
+        (AcceptsAnyData, "actions_unknown", "learning from data without actions was accepted"),
+        (PeeksAtActions, "actions_unknown", "the spec says that actions are not read, but they ch"),
         (NeedsAnEnvironmentAfterAll, "construction_from_data", "learns in an environment and has"),
         (DrawsGlobally, "global_random_state", "learn() drew from NumPy's global gen"),
         (StoresNoArgument, "save_load", "does not store its constructor argument 'strength'"),
