@@ -1,16 +1,17 @@
 """What GAIL and AIRL share: a generator (any SB3 algorithm) against a discriminator.
 
 `imitation.algorithms.adversarial` does the learning, through its own `train_gen` and `train_disc`.
-This file builds the generator and the reward net, samples demonstrations, connects loggers and
-callbacks, and saves what upstream cannot: discriminator, normalisers and both optimisers.
+This file builds the reward net, pays the generator, connects loggers and callbacks, and saves what
+upstream cannot: discriminator, normalisers and both optimisers.
 """
 
 from __future__ import annotations
 
 import abc
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, Unpack
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -24,13 +25,16 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_il_plus import normalization
 from sb3_il_plus.adapters import reward_inputs
+from sb3_il_plus.adapters.absorbing import (
+    AbsorbingEnds,
+    AbsorbingRewardNet,
+    LaterRewards,
+    check_absorbing,
+)
 from sb3_il_plus.adapters.bridge import BridgeLogger
 from sb3_il_plus.adapters.discriminator import DiscriminatorTrainer, add_spectral_norm
-from sb3_il_plus.adapters.generator import (
-    ForwardCallback,
-    GeneratorAlgorithm,
-    GeneratorArguments,
-)
+from sb3_il_plus.adapters.discriminator_data import DiscriminatorData, Horizon
+from sb3_il_plus.adapters.generator import ForwardCallback, GeneratorArguments
 from sb3_il_plus.adapters.health import (
     AdversarialHealthWarning,
     HealthMonitor,
@@ -38,15 +42,13 @@ from sb3_il_plus.adapters.health import (
     Round,
 )
 from sb3_il_plus.adapters.horizon import check_horizon
-from sb3_il_plus.adapters.observations import FlatSpace, FlattenObservations
+from sb3_il_plus.adapters.observations import FlatSpace
 from sb3_il_plus.adapters.reward_features import holds_images, needs_features
 from sb3_il_plus.adapters.reward_inputs import DemonstrationNorm
 from sb3_il_plus.data.columns import Columns
-from sb3_il_plus.data.sampling import draw_indices, transitions_at
 from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.randomness import child_generator
 
-Horizon = Literal["error", "allow"]
 InputNorm = Literal["demonstrations", "running"]
 
 _INPUT_NORMS: dict[str | None, dict[str, Any]] = {
@@ -73,10 +75,11 @@ class AdversarialArguments(GeneratorArguments, total=False):
     reward_net_kwargs: dict[str, Any] | None
     normalize_reward_inputs: InputNorm | None
     normalize_rewards: bool
+    relabel_rewards: bool
     horizon: Horizon
 
 
-class AdversarialAlgorithm(GeneratorAlgorithm):
+class AdversarialAlgorithm(DiscriminatorData):
     """Alternate between training a generator on a learned reward and the reward on both's data.
 
     One timestep is one environment step. A round is one rollout of the generator, its update, and
@@ -91,7 +94,7 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
     :param gen_train_timesteps: environment steps in a round; None for one rollout (on-policy) or
         `OFF_POLICY_ROUND`
     :param gen_replay_buffer_capacity: generator transitions that the discriminator draws from; None
-        for those of the last round
+        for those of the last round or, with `relabel_rewards`, in the generator's replay buffer
     :param disc_learning_rate: of the discriminator's Adam
     :param gradient_penalty: weight of WGAN-GP's penalty on the discriminator's gradients, between
         expert and generator data; 10 in Kostrikov et al. 2019 (see `discriminator.py`)
@@ -107,13 +110,14 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         `"demonstrations"`, or with `"running"` ones of expert and generator, as upstream's examples
         do; None leaves them, which suits observations of similar scale, and images
     :param normalize_rewards: standardise the generator's rewards with running statistics
+    :param relabel_rewards: off-policy generators only: compute rewards when transitions are
+        replayed, by the present reward net (discriminator-actor-critic, Kostrikov et al. 2019)
     :param horizon: what to do when episodes differ in length, which tells the learner about the
-        reward: `"error"`, or `"allow"` it
+        reward: `"error"`, `"allow"` it, or `"pad"` episodes that end with an absorbing state (see
+        `absorbing.py`; observations have to be vectors)
     :param kwargs: see `GeneratorAlgorithm` and `DemonstrationAlgorithm`
     :raises InapplicableError: the generator does not suit the algorithm or the spaces
     """
-
-    trainer: DiscriminatorTrainer
 
     def __init__(
         self,
@@ -133,13 +137,16 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         reward_net_kwargs: dict[str, Any] | None = None,
         normalize_reward_inputs: InputNorm | None = None,
         normalize_rewards: bool = True,
+        relabel_rewards: bool = True,
         horizon: Horizon = "error",
         _init_setup_model: bool = True,
         **kwargs: Unpack[GeneratorArguments],
     ) -> None:
         super().__init__(policy, env, demonstrations, **kwargs)
-        if horizon not in ("error", "allow"):
-            raise UserError(f"horizon={horizon!r} must be 'error' or 'allow'")
+        if horizon not in get_args(Horizon):
+            raise UserError(f"horizon={horizon!r} must be 'error', 'allow' or 'pad'")
+        if horizon == "pad":
+            check_absorbing(self.observation_space)
         if normalize_reward_inputs not in _INPUT_NORMS:
             raise UserError(
                 f"normalize_reward_inputs={normalize_reward_inputs!r} must be 'demonstrations', "
@@ -157,6 +164,7 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         self.reward_net_kwargs = {} if reward_net_kwargs is None else dict(reward_net_kwargs)
         self.normalize_reward_inputs: InputNorm | None = normalize_reward_inputs
         self.normalize_rewards = normalize_rewards
+        self.relabel_rewards = relabel_rewards
         self.horizon: Horizon = horizon
         self._check_discriminator_arguments()
         space = self.observation_space
@@ -200,10 +208,14 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
 
     def _build_reward_net(self) -> RewardNet:
         arguments = {**_INPUT_NORMS[self.normalize_reward_inputs], **self.reward_net_kwargs}
-        build = self.reward_net_class or self._default_reward_net()
+        cls: Callable[..., RewardNet] = self.reward_net_class or self._default_reward_net()
         if self.reward_net_class is None and needs_features(self._reward_space):
             arguments = {**self._extractor_arguments(), **arguments}
-        net = build(self._reward_space, self.action_space, **arguments)
+        build = partial(cls, **arguments)
+        if self.horizon == "pad":
+            net: RewardNet = AbsorbingRewardNet(self._reward_space, self.action_space, build)
+        else:
+            net = build(self._reward_space, self.action_space)
         if self.spectral_norm:
             add_spectral_norm(net)
         return net.to(self.device)
@@ -232,7 +244,7 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         self.trainer = self._trainer_class()(
             demonstrations=None,  # handed over batch by batch
             demo_batch_size=self.demo_batch_size,
-            venv=self._flat_env(),
+            venv=self._reward_env(),
             gen_algo=self.generator_model,
             reward_net=self.discriminator,
             n_disc_updates_per_round=self.n_disc_updates_per_round,
@@ -240,7 +252,7 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
             gen_train_timesteps=self._round_timesteps(),
             gen_replay_buffer_capacity=self.gen_replay_buffer_capacity,
             custom_logger=BridgeLogger(self),
-            allow_variable_horizon=self.horizon == "allow",
+            allow_variable_horizon=self.horizon != "error",
             gradient_penalty=self.gradient_penalty,
             label_smoothing=self.label_smoothing,
             rng=self._rng,
@@ -251,37 +263,23 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         self.reward_normalizer = NormalizedRewardNet(self.reward_scale, RunningNorm)
         self.reward_normalizer.to(self.device)
         paid = self.reward_normalizer if self.normalize_rewards else self.reward_scale
-        self.trainer.venv_wrapped.reward_fn = paid.predict_processed
+        self._paid = self._with_later_rewards(paid)
+        self.trainer.venv_wrapped.reward_fn = self._paid.predict_processed
 
-    def _flat_env(self) -> VecEnv:
-        """The environment as upstream's trainer is shown it, which knows of no dicts."""
-        space = self._reward_space
-        return FlattenObservations(self.env, space) if isinstance(space, FlatSpace) else self.env
+    def _with_later_rewards(self, net: RewardNet) -> RewardNet:
+        """`net` for a learner with the generator's discount: after an end, rewards go on."""
+        generator: Any = self.generator_model
+        return LaterRewards(net, generator.gamma) if self.horizon == "pad" else net
+
+    def _present_rewards(
+        self, obs: Columns, acts: np.ndarray, next_obs: Columns, dones: np.ndarray
+    ) -> np.ndarray:
+        flat = self._flat(obs), acts, self._flat(next_obs), dones
+        # Replayed transitions were counted in the running statistics when they were new.
+        return self._paid.predict_processed(*flat, update_stats=False)
 
     def _round_timesteps(self) -> int:
         return self.gen_train_timesteps or super()._round_timesteps()
-
-    def _draw_expert_batch(self) -> dict[str, Any]:
-        """Expert transitions for one discriminator update."""
-        n = len(self._require_demonstrations())
-        return self._transitions_at(draw_indices(n, self.demo_batch_size, self._rng))
-
-    def _transitions_at(self, index: np.ndarray) -> dict[str, Any]:
-        """Expert transitions as the environment would show them."""
-        batch = transitions_at(self._require_demonstrations(), index)
-        return {
-            **batch,
-            "obs": self._flat(self._as_env_observes(batch["obs"])),
-            "acts": self._as_policy_acts(batch["acts"]),
-            "next_obs": self._flat(self._as_env_observes(batch["next_obs"])),
-        }
-
-    def _flat(self, observations: Columns) -> np.ndarray:
-        """Observations as the reward net is given them: dicts as vectors."""
-        if isinstance(observations, Mapping):
-            assert isinstance(self._reward_space, FlatSpace)
-            return self._reward_space.flatten(observations)
-        return observations
 
     # -- learning --------------------------------------------------------------------------------
 
@@ -308,7 +306,12 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         updates = []
         for _ in range(self.n_disc_updates_per_round):
             with training(self.trainer.reward_train):
-                updates.append(self.trainer.train_disc(expert_samples=self._draw_expert_batch()))
+                updates.append(
+                    self.trainer.train_disc(
+                        expert_samples=self._draw_expert_batch(),
+                        gen_samples=self._draw_generator_batch(),
+                    )
+                )
         scale = self.reward_scale.pop()
         for name, value in scale.items():
             self.logger.record(f"train/{name}", value)
@@ -341,8 +344,15 @@ class AdversarialAlgorithm(GeneratorAlgorithm):
         return self.reward_net.predict_processed(self._flat(obs), acts, self._flat(next_obs), dones)
 
     def as_reward_wrapper(self, venv: VecEnv) -> RewardVecEnvWrapper:
-        """Wrap an environment so that its reward is the learned one, for training a fresh agent."""
-        return RewardVecEnvWrapper(venv, self.predict_reward)
+        """Wrap an environment so that its reward is the learned one, for training a fresh agent.
+
+        With `horizon="pad"`, the reward of a step that ends an episode includes all that follow,
+        for an agent with the generator's discount.
+        """
+        if self.horizon != "pad":
+            return RewardVecEnvWrapper(venv, self.predict_reward)
+        paid = self._with_later_rewards(self.reward_net)
+        return RewardVecEnvWrapper(AbsorbingEnds(venv), paid.predict_processed)
 
     # -- saving ----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from imitation.algorithms.adversarial.airl import STOCHASTIC_POLICIES
 from imitation.rewards.reward_nets import BasicShapedRewardNet, RewardNet
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from sb3_il_plus.adapters.absorbing import AbsorbingRewardNet
 from sb3_il_plus.adapters.adversarial import AdversarialAlgorithm
 from sb3_il_plus.adapters.discriminator import AIRLTrainer, DiscriminatorTrainer
 from sb3_il_plus.adapters.reward_features import ShapedFeaturesRewardNet, needs_features
@@ -44,4 +45,15 @@ class AIRL(AdversarialAlgorithm):
                 f"AIRL needs the probability of an action, which {type(generator).__name__} does "
                 "not have; use a stochastic generator such as 'ppo', 'trpo' or 'sac'"
             )
+        if hasattr(generator.policy, "lstm_actor"):
+            raise InapplicableError(
+                "AIRL asks for the probability of single actions, and that of "
+                f"{type(generator).__name__} depends on its memory; use 'ppo', or GAIL"
+            )
         return generator
+
+    @property
+    def reward_net(self) -> RewardNet:
+        """The learned reward r(s, a, s', done), without its shaping."""
+        net = super().reward_net
+        return net.unshaped() if isinstance(net, AbsorbingRewardNet) else net

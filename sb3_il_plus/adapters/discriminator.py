@@ -22,6 +22,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from sb3_il_plus.adapters.absorbing import without_absorbing
 from sb3_il_plus.adapters.observations import FlatSpace, RestoreObservations
 from sb3_il_plus.adapters.reward_forms import RewardForm, RewardFromLogit
 
@@ -84,10 +85,14 @@ class DiscriminatorTrainer(AdversarialTrainer):
 
     def _get_log_policy_act_prob(self, obs_th: th.Tensor, acts_th: th.Tensor) -> th.Tensor | None:
         space = self.venv.observation_space
-        seen: Any = obs_th
+        absorbing = obs_th.isnan().flatten(1).any(dim=1)
+        seen: Any = without_absorbing(obs_th)
         if isinstance(space, FlatSpace):
             seen, _ = self.policy.obs_to_tensor(space.restore(obs_th.numpy(force=True)))
-        return super()._get_log_policy_act_prob(seen, acts_th)
+        log_probability = super()._get_log_policy_act_prob(seen, acts_th)
+        if log_probability is None:
+            return None
+        return log_probability.masked_fill(absorbing, 0.0)  # there, one action is all there is
 
 
 class GAILTrainer(DiscriminatorTrainer, GAIL):
@@ -111,6 +116,9 @@ class GAILTrainer(DiscriminatorTrainer, GAIL):
     def reward_test(self) -> RewardNet:
         """What a fresh agent would be paid: the same."""
         return self._reward
+
+    def _get_log_policy_act_prob(self, obs_th: th.Tensor, acts_th: th.Tensor) -> None:
+        """Nothing, as GAIL's discriminator does not ask the policy, which may have a memory."""
 
 
 class AIRLTrainer(DiscriminatorTrainer, AIRL):

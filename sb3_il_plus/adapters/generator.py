@@ -219,6 +219,7 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
             tb_log_name or type(self).__name__,
             progress_bar,
         )
+        self._warn_of_empty_replay_buffer()
         self._warm_start()
         forward = ForwardCallback(self, callback)
         callback.on_training_start(locals(), globals())
@@ -233,6 +234,17 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         self._rollout_start = self.num_timesteps
         callback.on_training_end()
         return self
+
+    def _warn_of_empty_replay_buffer(self) -> None:
+        buffer = self.replay_buffer
+        if self.num_timesteps and buffer is not None and not buffer.size():
+            warnings.warn(
+                f"{type(self).__name__} goes on at timestep {self.num_timesteps} with an empty "
+                f"replay buffer: at first, {type(self.generator_model).__name__} learns from a few "
+                "transitions over and over. Load the one it had with load_replay_buffer(); "
+                "save_replay_buffer() and CheckpointCallback(save_replay_buffer=True) write it",
+                stacklevel=3,
+            )
 
     def _warm_start(self) -> None:
         """Clone the demonstrations, where that is asked for and still to be done."""
@@ -258,14 +270,6 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         generator = self.generator_model
         if resets:
             generator._last_obs = None  # the environment was reset under it
-        if self.num_timesteps and self.replay_buffer is not None and not self.replay_buffer.size():
-            warnings.warn(
-                f"{type(self).__name__} goes on at timestep {self.num_timesteps} with an empty "
-                f"replay buffer: at first {type(generator).__name__} learns from a few transitions "
-                "over and over. Load the one it had with load_replay_buffer(); "
-                "save_replay_buffer() and CheckpointCallback(save_replay_buffer=True) write it",
-                stacklevel=3,
-            )
         generator.num_timesteps = self.num_timesteps
         generator.ep_info_buffer = self.ep_info_buffer
         generator.ep_success_buffer = self.ep_success_buffer

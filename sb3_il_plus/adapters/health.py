@@ -7,7 +7,6 @@ docs/gail_is_not_learning.md is the page for users.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +31,7 @@ class AdversarialHealthWarning(UserWarning):
 
 
 class RewardScale(PredictProcessedWrapper):
-    """Measures the rewards that pass, before they are normalised.
+    """Measures the rewards of new transitions as they pass, before they are normalised.
 
     :param base: the learned reward
     """
@@ -51,7 +50,8 @@ class RewardScale(PredictProcessedWrapper):
     ) -> np.ndarray:
         """Rewards of a batch of transitions, shape (n,)."""
         rewards: np.ndarray = self.base.predict_processed(state, action, next_state, done, **kwargs)
-        self._paid.append(rewards)
+        if kwargs.get("update_stats", True):
+            self._paid.append(rewards)
         return rewards
 
     def pop(self) -> dict[str, float]:
@@ -109,7 +109,8 @@ class HealthMonitor:
         :return: the warnings that are due
         """
         saturated = min(this.accuracy_expert, this.accuracy_generator) > SATURATED_ACCURACY
-        constant = this.reward_std < CONSTANT_STD or math.isnan(this.reward_std)
+        # A saturated discriminator pays next to nothing everywhere; one cause, one warning.
+        constant = not saturated and not this.reward_std >= CONSTANT_STD
         warnings = []
         if self._is_due("saturated", saturated):
             warnings.append(
