@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import pytest
 import torch as th
-from gymnasium import spaces
 from scripted_experts import CARTPOLE, PENDULUM
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
@@ -323,17 +322,6 @@ def test_refusals_name_the_reason(cartpole_demos, pendulum_demos):
         GAIL("MlpPolicy", PENDULUM, pendulum_demos, generator=DQN)
     with pytest.raises(DataError, match="does not fit"):
         GAIL("MlpPolicy", PENDULUM, cartpole_demos)
-
-
-def test_dict_observations_are_refused_with_the_reason():
-    import gymnasium as gym
-
-    class Dicts(gym.Env):
-        observation_space = spaces.Dict({"a": spaces.Box(-1, 1, (2,))})
-        action_space = spaces.Discrete(2)
-
-    with pytest.raises(InapplicableError, match=r"gail handles Box .* observations, not Dict"):
-        GAIL("MultiInputPolicy", Dicts())
 
 
 @pytest.mark.slow
