@@ -16,10 +16,11 @@ _HOME = {
     "DAgger": "sb3_il_plus.adapters.dagger",
     "Demonstrations": "sb3_il_plus.data.demonstrations",
     "DemonstrationAlgorithm": "sb3_il_plus.algorithm",
+    "Density": "sb3_il_plus.adapters.density",
     "Expert": "sb3_il_plus.experts.expert",
     "GAIL": "sb3_il_plus.adapters.gail",
-    "SQIL": "sb3_il_plus.adapters.sqil",
     "GAIfO": "sb3_il_plus.adapters.gaifo",
+    "SQIL": "sb3_il_plus.adapters.sqil",
     "collect": "sb3_il_plus.data.collect",
     "evaluate": "sb3_il_plus.evaluation",
     "get": "sb3_il_plus.registry",
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from sb3_il_plus.adapters.airl import AIRL as AIRL
     from sb3_il_plus.adapters.bc import BC as BC
     from sb3_il_plus.adapters.dagger import DAgger as DAgger
-    from sb3_il_plus.adapters.gail import GAIL as GAIL
     from sb3_il_plus.adapters.density import Density as Density
     from sb3_il_plus.adapters.gaifo import GAIfO as GAIfO
+    from sb3_il_plus.adapters.gail import GAIL as GAIL
     from sb3_il_plus.adapters.sqil import SQIL as SQIL
     from sb3_il_plus.algorithm import DemonstrationAlgorithm as DemonstrationAlgorithm
     from sb3_il_plus.data.collect import collect as collect

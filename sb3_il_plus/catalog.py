@@ -82,6 +82,18 @@ IMITATION = (
         timestep="environment step",
         requires=("imitation",),
     ),
+    AlgorithmSpec(
+        name="density",
+        entry_point="sb3_il_plus.adapters.density:Density",
+        family="imitation",
+        summary="Density: RL on the logarithm of a kernel density of the demonstrations",
+        paper="Parzen 1962 (kernel densities); Gleave et al. 2022, arXiv:2211.11972 (imitation)",
+        consumes=frozenset({"demonstrations", "environment"}),
+        action_spaces=_VECTORS,
+        observation_spaces=(*_VECTORS, "Dict"),
+        timestep="environment step",
+        requires=("imitation",),
+    ),
 )
 
 
