@@ -23,6 +23,7 @@ def main(
     expert: Annotated[str, typer.Option(help="Path or algorithm.")] = "ppo",
     algorithms: Annotated[str, typer.Option(help="Adapters, separated by commas.")] = "",
     seeds: Annotated[int, typer.Option(help="Runs of each algorithm.")] = 3,
+    budget: Annotated[float, typer.Option(help="Share of the presets' timesteps.")] = 1.0,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Compare every adapter with the direct call that it stands for."""
@@ -31,8 +32,9 @@ def main(
         env, expert=expert, algorithms=names, n_episodes=episodes, n_seeds=seeds, n_curve_points=0
     )
     pairs = {}
-    for name, settings in specification.algorithms.items():
-        pairs[name] = settings
+    for name, preset in specification.algorithms.items():
+        timesteps = max(1, round(preset.timesteps * budget))
+        settings = pairs[name] = preset.model_copy(update={"timesteps": timesteps})
         if name in PAIRS:
             pairs[f"direct_{name}"] = settings
     command = shlex.join(["python", "-m", "direct_imitation", *sys.argv[1:]])
