@@ -1,6 +1,6 @@
 """What DAgger reaches with a trained agent as its demonstrator, where few demonstrations fail BC.
 
-python tests/benchmarks/bench_dagger_returns.py AGENT [--env Hopper-v4] [--timesteps 60000] [--seeds 3]
+python tests/benchmarks/bench_dagger_returns.py AGENT [--env ID] [--timesteps N] [--seeds N]
 
 AGENT is a file or folder that `load_expert` reads, of RL Baselines3 Zoo for instance.
 """
