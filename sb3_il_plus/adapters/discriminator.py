@@ -85,7 +85,7 @@ class DiscriminatorTrainer(AdversarialTrainer):
 
     def _get_log_policy_act_prob(self, obs_th: th.Tensor, acts_th: th.Tensor) -> th.Tensor | None:
         space = self.venv.observation_space
-        absorbing = obs_th.isnan().flatten(1).any(dim=1)
+        absorbing = obs_th.isnan().reshape(len(obs_th), -1).any(dim=1)
         seen: Any = without_absorbing(obs_th)
         if isinstance(space, FlatSpace):
             seen, _ = self.policy.obs_to_tensor(space.restore(obs_th.numpy(force=True)))

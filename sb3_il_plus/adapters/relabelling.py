@@ -18,6 +18,7 @@ from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_il_plus.adapters.absorbing import without_absorbing
+from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.errors import InapplicableError
 
 RewardFn = Callable[[Any, np.ndarray, Any, np.ndarray], np.ndarray]
@@ -66,11 +67,18 @@ class RelabellingReplayBuffer(ReplayBuffer):
 
     def _as_transitions(self, samples: Any) -> dict[str, Any]:
         return {
-            "obs": _to_numpy(samples.observations),
-            "acts": self._as_env_takes(_to_numpy(samples.actions)),
-            "next_obs": _to_numpy(samples.next_observations),
-            "dones": _to_numpy(samples.dones).astype(bool).flatten(),
+            "obs": self._as_env_shows(samples.observations),
+            "acts": self._as_env_takes(samples.actions.cpu().numpy()),
+            "next_obs": self._as_env_shows(samples.next_observations),
+            "dones": samples.dones.cpu().numpy().astype(bool).flatten(),
         }
+
+    def _as_env_shows(self, observations: th.Tensor | dict[str, th.Tensor]) -> Columns:
+        space = self.observation_space
+        if isinstance(observations, dict):
+            assert isinstance(space, spaces.Dict)
+            return {key: _in_shape(value, space[key]) for key, value in observations.items()}
+        return _in_shape(observations, space)
 
     def _as_env_takes(self, actions: np.ndarray) -> np.ndarray:
         space = self.action_space
@@ -113,7 +121,6 @@ def relabelling_arguments(
     }
 
 
-def _to_numpy(tensors: th.Tensor | dict[str, th.Tensor]) -> Any:
-    if isinstance(tensors, dict):
-        return {key: tensor.cpu().numpy() for key, tensor in tensors.items()}
-    return tensors.cpu().numpy()
+def _in_shape(values: th.Tensor, space: spaces.Space) -> np.ndarray:
+    """Values in the shape of their space: SB3 stores categories as columns."""
+    return values.cpu().numpy().reshape(len(values), *(space.shape or ()))
