@@ -1,4 +1,4 @@
-"""BC into MaskablePPO's policy: forbidden choices have no probability in the loss, nor in acting."""
+"""BC into MaskablePPO's policy: what is forbidden has no probability in the loss, nor in acting."""
 
 import gymnasium as gym
 import numpy as np

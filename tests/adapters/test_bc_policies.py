@@ -1,5 +1,7 @@
 """BC into the policies of every SB3 algorithm: they learn, stay SB3's own, and resume exactly."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch as th
@@ -35,6 +37,14 @@ KINDS = [
     ("recurrent_ppo", "Box", "mse"),
     ("maskable_ppo", "MultiDiscrete", "likelihood"),
     ("maskable_ppo", "Discrete", "mse"),
+    pytest.param(
+        "crossq",
+        "Box",
+        "likelihood",
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec("sb3_contrib.crossq") is None, reason="needs newer sb3-contrib"
+        ),
+    ),
 ]
 
 
