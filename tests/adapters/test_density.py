@@ -12,7 +12,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_il_plus import collect, evaluate
-from sb3_il_plus.adapters.density import Density, DensityTrainer
+from sb3_il_plus.adapters.density import Density
+from sb3_il_plus.adapters.density_reward import DensityTrainer
 from sb3_il_plus.environments import make_env, make_vec
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
 from sb3_il_plus.evaluation import evaluate_random
