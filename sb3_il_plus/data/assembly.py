@@ -13,7 +13,9 @@ import numpy as np
 from gymnasium import spaces
 
 from sb3_il_plus.data import columns as col
+from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.errors import DataError
+from sb3_il_plus.randomness import child_generator
 
 if TYPE_CHECKING:
     from sb3_il_plus.data.demonstrations import Demonstrations, Episode
@@ -81,6 +83,28 @@ def select_episodes(data: Demonstrations, chosen: np.ndarray) -> Demonstrations:
     else:
         rows, observation_rows = ranges(starts, lengths), ranges(starts + chosen, lengths + 1)
     return _replace_transitions(data, rows, observation_rows, offsets)
+
+
+def sample_episodes(data: Demonstrations, n_episodes: int, seed: int) -> Demonstrations:
+    """`n_episodes` episodes drawn without replacement, in their order."""
+    if not 1 <= n_episodes <= data.n_episodes:
+        raise DataError(f"cannot draw {n_episodes} of {data.n_episodes} episodes")
+    rng = child_generator(seed, "episodes")
+    return data[np.sort(rng.choice(data.n_episodes, n_episodes, replace=False))]
+
+
+def split(
+    data: Demonstrations, fraction: float, seed: int
+) -> tuple[Demonstrations, Demonstrations]:
+    """Split by episode into (`1 - fraction`, `fraction`), each with at least one episode."""
+    if not 0 < fraction < 1 or data.n_episodes < 2:
+        raise DataError(
+            f"cannot hold out {fraction} of {data.n_episodes} episodes: the fraction must lie "
+            "within (0, 1) and there must be at least two episodes"
+        )
+    n_held_out = min(max(1, round(fraction * data.n_episodes)), data.n_episodes - 1)
+    order = child_generator(seed, "split").permutation(data.n_episodes)
+    return data[np.sort(order[n_held_out:])], data[np.sort(order[:n_held_out])]
 
 
 def keep_every(data: Demonstrations, every: int, offset: int) -> Demonstrations:
@@ -172,3 +196,14 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Concatenate `arange(start, start + length)` for each pair, without a Python loop."""
     before = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+
+
+def breaks(observations: Columns, following: Columns) -> np.ndarray:
+    """Where a row's next observation is not the observation of the row after it; the last row."""
+    breaks = np.zeros(col.length(observations), dtype=bool)
+    after = dict(col.named(following))
+    for name, column in col.named(observations):
+        differs = column[1:] != after[name][:-1]
+        breaks[:-1] |= differs.any(axis=tuple(range(1, differs.ndim)))
+    breaks[-1] = True
+    return breaks

@@ -20,40 +20,22 @@ import numpy as np
 from gymnasium import spaces
 
 from sb3_il_plus.data import columns as col
-from sb3_il_plus.data.assembly import join, keep_every, select_episodes
+from sb3_il_plus.data.assembly import join, keep_every, sample_episodes, select_episodes, split
 from sb3_il_plus.data.columns import Columns
+from sb3_il_plus.data.episode import Episode
 from sb3_il_plus.data.state_only import ACTIONS_UNKNOWN, stand_ins, without_actions
 from sb3_il_plus.data.validation import check_structure, problems
 from sb3_il_plus.errors import DataError
-from sb3_il_plus.randomness import child_generator
 
 if TYPE_CHECKING:
     from imitation.data.types import Trajectory, Transitions
+    from stable_baselines3.common.buffers import ReplayBuffer
 
 
 _FLAT = ("actions", "rewards", "terminations", "truncations", "offsets", "action_masks")
 """The columns beside the observations."""
 
 _OPTIONAL = frozenset({"actions", "rewards", "action_masks"})
-
-
-@dataclasses.dataclass(frozen=True)
-class Episode:
-    """One episode (or a fragment of one) as views into the columns."""
-
-    observations: Columns
-    """Shape (T + 1, *observation shape): the last one is where the episode ended."""
-    actions: np.ndarray
-    """Shape (T, *action shape)."""
-    rewards: np.ndarray | None
-    """Shape (T,), or None where the data has none."""
-    terminated: bool
-    """Whether the last state is terminal (its value is zero)."""
-    truncated: bool
-    """Whether a time limit or the like cut the episode (its last state still has a value)."""
-
-    def __len__(self) -> int:
-        return len(self.actions)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -204,24 +186,14 @@ class Demonstrations:
 
     def sample_episodes(self, n_episodes: int, seed: int) -> Demonstrations:
         """Keep `n_episodes` episodes drawn without replacement, in their order."""
-        if not 1 <= n_episodes <= self.n_episodes:
-            raise DataError(f"cannot draw {n_episodes} of {self.n_episodes} episodes")
-        rng = child_generator(seed, "episodes")
-        return self[np.sort(rng.choice(self.n_episodes, n_episodes, replace=False))]
+        return sample_episodes(self, n_episodes, seed)
 
     def split(self, fraction: float, seed: int) -> tuple[Demonstrations, Demonstrations]:
         """Split by episode into (`1 - fraction`, `fraction`), each with at least one episode.
 
         Steps of one episode are alike, so a split by transition would leak.
         """
-        if not 0 < fraction < 1 or self.n_episodes < 2:
-            raise DataError(
-                f"cannot hold out {fraction} of {self.n_episodes} episodes: the fraction must lie "
-                "within (0, 1) and there must be at least two episodes"
-            )
-        n_held_out = min(max(1, round(fraction * self.n_episodes)), self.n_episodes - 1)
-        order = child_generator(seed, "split").permutation(self.n_episodes)
-        return self[np.sort(order[n_held_out:])], self[np.sort(order[:n_held_out])]
+        return split(self, fraction, seed)
 
     def subsample(self, every: int, offset: int = 0) -> Demonstrations:
         """Keep every `every`-th step of each episode, as the GAIL paper does for scarce data.
@@ -332,12 +304,14 @@ class Demonstrations:
 
         :param source: a `Demonstrations`, a path (see `load`), or `imitation`'s trajectories or
             transitions
-        :param env: id or object that has the spaces, which `imitation`'s types lack
+        :param env: id or object that has the spaces, which `imitation`'s types and some files lack
         """
         if isinstance(source, Demonstrations):
             return source
         if isinstance(source, (str, Path)):
-            return cls.load(source)
+            from sb3_il_plus.data.formats import load_for
+
+            return load_for(source, env)
         return cls.from_imitation(source, env=env)
 
     @classmethod
@@ -359,25 +333,42 @@ class Demonstrations:
 
         return to_transitions(self)
 
-    def save(self, path: str | Path) -> Path:
-        """Write `path`: a file if it ends in `.npz`, a Minari data set folder without a suffix.
+    @classmethod
+    def from_replay_buffer(cls, buffer: ReplayBuffer, **options: Any) -> Demonstrations:
+        """Convert what an SB3 replay buffer holds: see `data.replay_buffer`."""
+        from sb3_il_plus.data.replay_buffer import from_replay_buffer
 
-        It appears complete or not at all. Returns the path written.
+        return from_replay_buffer(buffer, **options)
 
-        :raises FileError: the suffix is another one, or the path cannot be written
+    def to_replay_buffer(self, **options: Any) -> ReplayBuffer:
+        """Convert to an SB3 replay buffer: see `data.replay_buffer`."""
+        from sb3_il_plus.data.replay_buffer import to_replay_buffer
+
+        return to_replay_buffer(self, **options)
+
+    def save(self, path: str | Path, format: str | None = None) -> Path:
+        """Write `path`, in the format that its suffix means: see `data.formats.save`.
+
+        `.npz`, `.hdf5` (D4RL), `.mapped` (a folder for data larger than memory), or no suffix (a
+        Minari data set). It appears complete or not at all. Returns the path written.
+
+        :param format: "npz", "mapped", "d4rl", "minari", "minari-arrow" or "imitation" instead
+        :raises FileError: the format is unknown, or the path cannot be written
         """
         from sb3_il_plus.data.formats import save
 
-        return save(self, path)
+        return save(self, path, format)
 
     @classmethod
-    def load(cls, path: str | Path) -> Demonstrations:
-        """Read what `save` wrote, or a data set of Minari's store by its id.
+    def load(cls, path: str | Path, **hints: Any) -> Demonstrations:
+        """Read any format (see `data.formats`), or a data set of Minari's store by its id.
 
         Nothing in the file is executed.
 
+        :param hints: what some formats do not hold: `env`, or `observation_space` and
+            `action_space`; `max_episode_steps`
         :raises FileError: it is missing, damaged or of an unknown kind
         """
         from sb3_il_plus.data.formats import load
 
-        return load(path)
+        return load(path, **hints)

@@ -1,105 +1,248 @@
-"""Which format a path has: the one table, and saving and loading through it.
+"""Which format a path has: the one table, and saving, loading and converting through it.
 
-A new format is one file beside this one and one line in `_FORMATS`.
+A new format is one file beside this one and one entry in `FORMATS`: a reader that yields a stream
+of pieces (see `stream.py`), and a writer that takes one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sb3_il_plus.data import minari
+from sb3_il_plus.data import d4rl, hdf5, imitation_files, mapped, minari, npz, plain_npz
 from sb3_il_plus.data.demonstrations import Demonstrations
-from sb3_il_plus.errors import FileError
+from sb3_il_plus.data.hints import Hints
+from sb3_il_plus.data.stream import Source, checked, first_of, joined, reading
+from sb3_il_plus.data.validation import fit_to
+from sb3_il_plus.errors import FileError, suggest
 
 
 @dataclass(frozen=True)
 class Format:
     """One way to store demonstrations.
 
-    :param description: for error messages
-    :param suffix: of the paths that are saved in this format
+    :param name: as users type it
+    :param description: for messages
     :param recognises: whether an existing path holds it, from its content
-    :param writer: `"module:function"`, called with the demonstrations and the path
-    :param reader: `"module:function"`, called with the path
+    :param read: called with the path and `Hints`; yields pieces
+    :param write: called with demonstrations or a stream, and the path; None if it is only read
+    :param suffixes: of the paths that are saved in this format when none is named
+    :param load: called with the path, where loading is not joining the pieces
+    :param holds_spaces: whether a file tells its spaces whoever wrote it
     """
 
+    name: str
     description: str
-    suffix: str
     recognises: Callable[[Path], bool]
-    writer: str
-    reader: str
+    read: Callable[[Any, Hints], Iterator[Demonstrations]]
+    write: Callable[[Source, Path], Path] | None = None
+    suffixes: tuple[str, ...] = ()
+    load: Callable[[Path], Demonstrations] | None = None
+    holds_spaces: bool = True
 
 
-def _starts_with(path: Path, magic: bytes) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(magic)) == magic
-
-
-_FORMATS = (
+FORMATS = (
     Format(
+        name="npz",
         description="an .npz file",
-        suffix=".npz",
-        recognises=lambda path: path.suffix == ".npz" or _starts_with(path, b"PK"),
-        writer="sb3_il_plus.data.npz:save_npz",
-        reader="sb3_il_plus.data.npz:load_npz",
+        recognises=npz.is_ours,
+        read=npz.read_npz,
+        write=npz.save_npz,
+        suffixes=(".npz",),
+        load=npz.load_npz,
     ),
     Format(
+        name="mapped",
+        description="a .mapped folder (for data larger than memory)",
+        recognises=mapped.is_mapped_folder,
+        read=mapped.read_mapped,
+        write=mapped.save_mapped,
+        suffixes=(".mapped",),
+        load=mapped.load_mapped,
+    ),
+    Format(
+        name="d4rl",
+        description="a D4RL file (.hdf5)",
+        recognises=hdf5.is_hdf5,
+        read=d4rl.read_d4rl,
+        write=d4rl.save_d4rl,
+        suffixes=(".hdf5", ".h5"),
+        holds_spaces=False,
+    ),
+    Format(
+        name="minari-arrow",
+        description="a Minari data set in Arrow storage",
+        recognises=minari.is_arrow_dataset,
+        read=minari.read_minari,
+        write=minari.save_minari_arrow,
+    ),
+    Format(
+        name="minari",
         description="a Minari data set (a folder: no suffix)",
-        suffix="",
         recognises=minari.is_dataset,
-        writer="sb3_il_plus.data.minari:save_minari",
-        reader="sb3_il_plus.data.minari:load_minari",
+        read=minari.read_minari,
+        write=minari.save_minari,
+        suffixes=("",),
+    ),
+    Format(
+        name="imitation",
+        description="a data set of imitation",
+        recognises=imitation_files.is_dataset_folder,
+        read=imitation_files.read_imitation,
+        write=imitation_files.save_imitation,
+        holds_spaces=False,
+    ),
+    Format(
+        name="imitation-npz",
+        description="an .npz file of imitation's older versions",
+        recognises=imitation_files.is_old_npz,
+        read=imitation_files.read_old_npz,
+        holds_spaces=False,
+    ),
+    Format(
+        name="plain-npz",
+        description="an .npz file with observations and actions",
+        recognises=plain_npz.is_plain_npz,
+        read=plain_npz.read_plain_npz,
+        holds_spaces=False,
     ),
 )
 
 
-def save(demonstrations: Demonstrations, path: str | Path) -> Path:
-    """Write demonstrations in the format that the suffix of `path` names.
+def save(source: Source, path: str | Path, format: str | None = None) -> Path:
+    """Write demonstrations in the named format, or in the one that the suffix of `path` means.
 
-    :raises FileError: the suffix is unknown, or the path cannot be written
+    :param source: demonstrations, or a stream of pieces
+    :param format: "npz", "mapped", "d4rl", "minari", "minari-arrow" or "imitation"
+    :raises FileError: the format or suffix is unknown, or the path cannot be written
     """
     path = Path(path)
-    for format_ in _FORMATS:
-        if path.suffix == format_.suffix:
-            written: Path = _resolve(format_.writer)(demonstrations, path)
-            return written
-    raise FileError(
-        f"cannot save demonstrations as {path.suffix!r} ({path}); choose {_descriptions()}"
-    )
+    write = _writer(path, format)
+    return write(source, path)
 
 
-def load(path: str | Path) -> Demonstrations:
+def load(path: str | Path, **hints: Any) -> Demonstrations:
     """Read demonstrations in any format; nothing in the file is executed.
 
     :param path: a file, a folder, or the id of a data set in Minari's local store
+    :param hints: what the file may leave unsaid, see `Hints.of`
     :raises FileError: it is missing, damaged or of an unknown kind
+    :raises DataError: its values contradict each other, the spaces, or the hints
     """
-    path = Path(path)
-    if not path.exists():
-        if minari.is_in_store(path.as_posix()):
-            return minari.load_minari(path.as_posix())
+    format_, place = recognise(path)
+    given = Hints.of(**hints)
+    with reading(path, format_.description):
+        loaded = format_.load(place) if format_.load else joined(format_.read(place, given))
+        return _agreeing(loaded, given)
+
+
+def load_for(path: str | Path, env: Any) -> Demonstrations:
+    """`load`, for use in an environment that is only asked for what the file does not hold.
+
+    :param env: environment id, or an object that has the spaces
+    """
+    return load(path) if recognise(path)[0].holds_spaces else load(path, env=env)
+
+
+def read(path: str | Path, **hints: Any) -> Iterator[Demonstrations]:
+    """Read demonstrations piece by piece, without checking the values: a stream.
+
+    :param hints: as for `load`
+    :raises FileError: as `load`; what is wrong further on is raised when it is reached
+    """
+    format_, place = recognise(path)
+    given = Hints.of(**hints)
+    with reading(path, format_.description):
+        first, pieces = first_of(format_.read(place, given))
+        _agreeing(first, given)
+    return pieces
+
+
+def convert(source: str | Path, target: str | Path, to: str | None = None, **hints: Any) -> Path:
+    """Write what one path holds to another, piece by piece, checking every value.
+
+    :param source: a path in any format
+    :param target: in the format `to`, or in the one that its suffix means; complete or not at all
+    :param hints: as for `load`
+    :return: the path written
+    :raises UserError: as `load` and `save`
+    """
+    _writer(Path(target), to)  # fails before anything is read
+    pieces = read(source, **hints)
+    with reading(source, "data set"):
+        return save(checked(pieces), target, to)
+
+
+def recognise(path: str | Path) -> tuple[Format, Any]:
+    """Find the format of what is at a path, from its content.
+
+    :return: the format, and what its reader takes: a path, or an id of Minari's store
+    :raises FileError: there is nothing, or nothing known
+    """
+    place = Path(path)
+    if not place.exists():
+        name = place.as_posix()
+        if minari.is_in_store(name):
+            return _named("minari"), name
         raise FileError(f"there are no demonstrations at {str(path)!r}")
-    for format_ in _FORMATS:
-        if format_.recognises(path):
-            loaded: Demonstrations = _resolve(format_.reader)(path)
-            return loaded
-    pickled = " (a pickle, which could run any program)" if _starts_with(path, b"\x80") else ""
+    for format_ in FORMATS:
+        if format_.recognises(place):
+            return format_, place
     raise FileError(
-        f"{str(path)!r} holds no demonstrations{pickled}; known are {_descriptions()}, and arrays "
-        "of your own with Demonstrations.from_arrays(...)"
+        f"{str(path)!r} holds no demonstrations{_what_else(place)}; known are "
+        f"{', '.join(f.description for f in FORMATS)}, and arrays of your own with "
+        "Demonstrations.from_arrays(...)"
     )
 
 
-def _descriptions() -> str:
-    return " or ".join(format_.description for format_ in _FORMATS)
+def _what_else(path: Path) -> str:
+    """What a path holds that is often mistaken for demonstrations."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        begin = file.read(2)
+    if begin[:1] == b"\x80":
+        return (
+            " (a pickle, which could run any program; an SB3 replay buffer is taken from the model "
+            "that loaded it: Demonstrations.from_replay_buffer(model.replay_buffer))"
+        )
+    if begin == b"PK":
+        return " (a zip without observations and actions)"
+    return ""
 
 
-def _resolve(entry_point: str) -> Any:
-    module, _, name = entry_point.partition(":")
-    return getattr(import_module(module), name)
+def _writer(path: Path, name: str | None) -> Callable[[Source, Path], Path]:
+    writable = [format_ for format_ in FORMATS if format_.write]
+    if name is not None:
+        found = _named(name)
+    else:
+        matching = [format_ for format_ in writable if path.suffix in format_.suffixes]
+        if not matching:
+            raise FileError(
+                f"cannot save demonstrations as {path.suffix!r} ({path}); choose "
+                f"{', '.join(f.description for f in writable if f.suffixes)}, or name the format"
+            )
+        found = matching[0]
+    if found.write is None:
+        raise FileError(f"the format {found.name!r} can be read but not written")
+    return found.write
+
+
+def _named(name: str) -> Format:
+    for format_ in FORMATS:
+        if format_.name == name:
+            return format_
+    names = [format_.name for format_ in FORMATS]
+    raise FileError(f"there is no format {name!r}{suggest(name, names)}")
+
+
+def _agreeing(data: Demonstrations, hints: Hints) -> Demonstrations:
+    """Refuse data of other spaces than the ones that the caller expects."""
+    fit_to(
+        data,
+        hints.observation_space or data.observation_space,
+        hints.action_space or data.action_space,
+    )
+    return data

@@ -25,7 +25,7 @@ from gymnasium import spaces
 
 from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.arrays import guess_observation_space, resolve_spaces
-from sb3_il_plus.data.assembly import from_episodes
+from sb3_il_plus.data.assembly import breaks, from_episodes
 from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.data.demonstrations import Demonstrations, Episode
 from sb3_il_plus.data.state_only import require_actions
@@ -93,7 +93,7 @@ def to_trajectories(demonstrations: Demonstrations) -> list[Trajectory]:
         fields = {
             "obs": types.maybe_wrap_in_dictobs(episode.observations),
             "acts": episode.actions,
-            "infos": np.array([{}] * (len(episode) - 1) + [_info(episode)], dtype=object),
+            "infos": np.array([{}] * (len(episode) - 1) + [info_of(episode)], dtype=object),
             "terminal": episode.terminated or episode.truncated,
         }
         if episode.rewards is None:
@@ -114,7 +114,7 @@ def to_transitions(demonstrations: Demonstrations) -> Transitions:
     index = np.arange(len(demonstrations))
     infos = np.array([{} for _ in index], dtype=object)
     infos[demonstrations.offsets[1:] - 1] = [
-        _info(episode) for episode in demonstrations.episodes()
+        info_of(episode) for episode in demonstrations.episodes()
     ]
     fields = {
         "obs": types.maybe_wrap_in_dictobs(demonstrations.observations_at(index)),
@@ -150,7 +150,7 @@ def _from_trajectory(trajectory: Any) -> Episode:
         _unwrap(trajectory.obs),
         np.asarray(trajectory.acts),
         getattr(trajectory, "rews", None),
-        *_ends(bool(trajectory.terminal), info),
+        *ends_of(bool(trajectory.terminal), info),
     )
 
 
@@ -159,7 +159,7 @@ def _from_transitions(transitions: Any) -> list[Episode]:
     acts, rewards = np.asarray(transitions.acts), getattr(transitions, "rews", None)
     if len(acts) == 0:
         raise DataError("the transitions are empty: demonstrations need at least one step")
-    last = np.asarray(transitions.dones, dtype=bool) | _breaks(observations, following)
+    last = np.asarray(transitions.dones, dtype=bool) | breaks(observations, following)
     bounds = np.concatenate([[0], np.flatnonzero(last) + 1])
     return [
         Episode(
@@ -171,32 +171,21 @@ def _from_transitions(transitions: Any) -> list[Episode]:
             ),
             acts[start:stop],
             None if rewards is None else rewards[start:stop],
-            *_ends(bool(transitions.dones[stop - 1]), transitions.infos[stop - 1]),
+            *ends_of(bool(transitions.dones[stop - 1]), transitions.infos[stop - 1]),
         )
         for start, stop in pairwise(bounds)
     ]
 
 
-def _breaks(observations: Columns, following: Columns) -> np.ndarray:
-    """Where a row's next observation is not the observation of the row after it; the last row."""
-    breaks = np.zeros(col.length(observations), dtype=bool)
-    after = dict(col.named(following))
-    for name, column in col.named(observations):
-        differs = column[1:] != after[name][:-1]
-        breaks[:-1] |= differs.any(axis=tuple(range(1, differs.ndim)))
-    breaks[-1] = True
-    return breaks
-
-
-def _ends(terminal: bool, info: Any) -> tuple[bool, bool]:
-    """Terminated and truncated."""
+def ends_of(terminal: bool, info: Any) -> tuple[bool, bool]:
+    """What a trajectory's `terminal` and its last info say: terminated and truncated."""
     info = info or {}
     terminated = terminal and not info.get(_TRUNCATED, True)
     truncated = terminal and (not terminated or bool(info.get(_TRUNCATED_TOO)))
     return terminated, truncated
 
 
-def _info(episode: Episode) -> dict[str, bool]:
+def info_of(episode: Episode) -> dict[str, bool]:
     """The info of an episode's last step."""
     if not (episode.terminated or episode.truncated):
         return {}

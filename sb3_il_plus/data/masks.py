@@ -72,8 +72,9 @@ def mask_problem(
         return None
     row = int(np.argmax(forbidden))
     episode = int(demonstrations.episode_index[row])
+    step = row - int(demonstrations.offsets[episode])
     return (
-        f"{name}: episode {first_episode + episode}, step {row - int(demonstrations.offsets[episode])}: the mask "
+        f"{name}: episode {first_episode + episode}, step {step}: the mask "
         f"forbids the action that was taken, {demonstrations.actions[row]}"
     )
 

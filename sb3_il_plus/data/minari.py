@@ -1,14 +1,15 @@
-"""Demonstrations as Minari data sets, the standard of the Farama Foundation (HDF5 storage).
+"""Demonstrations as Minari data sets, the standard of the Farama Foundation, in HDF5 or Arrow.
 
 A data set lives under an id in Minari's own store, where `minari list` and `minari.load_dataset`
 find it, or in a folder of your choice with the same layout. What Minari has no place for:
 
 * rewards that are unknown are written as NaN, so that nobody can mistake them for rewards;
-* our metadata, the spaces with the order of their keys, and a fingerprint of the columns stand
-  under `sb3_il_plus` in its metadata;
+* our metadata, the spaces with the order of their keys, and checksums stand under `sb3_il_plus` in
+  its metadata;
 * what `Demonstrations` cannot hold (text, nested or tuple spaces) is refused.
 
-Data sets that others made are read just the same.
+Data sets that others made are read just the same, episode by episode. The Arrow storage keeps every
+column in the dtype of its space, and cannot give back more than 131,071 steps of an episode.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +25,22 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from sb3_il_plus.data.assembly import from_episodes
+from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.demonstrations import Demonstrations, Episode
-from sb3_il_plus.data.metadata import as_json, library_versions
+from sb3_il_plus.data.header import Checksums, Header
+from sb3_il_plus.data.hints import Hints
+from sb3_il_plus.data.stream import (
+    Source,
+    Steps,
+    first_of,
+    joined,
+    of_episodes,
+    reading,
+    refuse_what_it_lacks,
+)
 from sb3_il_plus.environments import register_namespace
 from sb3_il_plus.errors import DataError, FileError, MissingExtraError, UserError
 from sb3_il_plus.files import atomic_folder
-from sb3_il_plus.spaces import space_from_json, space_to_json
 
 if TYPE_CHECKING:
     from minari.data_collector import EpisodeBuffer
@@ -38,12 +49,17 @@ _OURS = "sb3_il_plus"
 _DATA = "data"
 """Minari keeps a data set's files in this folder of it."""
 
+_MOST_ARROW_STEPS = 131_071
+"""Of an episode that Minari's Arrow storage reads back: a record batch of Arrow, less one row."""
 
-def save_minari(demonstrations: Demonstrations, target: str | Path) -> Path:
+
+def save_minari(source: Source, target: str | Path, data_format: str = "hdf5") -> Path:
     """Write a Minari data set; it appears complete or not at all.
 
+    :param source: demonstrations, or a stream of pieces
     :param target: an id such as `"CartPole/expert-v0"`, which must be new, or a folder (a `Path`,
         or a string that begins with `/`, `.` or `~`), where an older data set is replaced
+    :param data_format: Minari's storage, "hdf5" or "arrow"
     :return: the folder of the data set
     :raises FileError: the target is taken, not a valid id, or cannot be written
     :raises MissingExtraError: Minari is not installed
@@ -55,27 +71,46 @@ def save_minari(demonstrations: Demonstrations, target: str | Path) -> Path:
             f"{str(folder)!r} exists and is not replaced; "
             "choose another name, or the next version of the id"
         )
-    _refuse_what_minari_lacks(demonstrations)
+    first, pieces = first_of(source)
+    _refuse_what_minari_lacks(first)
     # Unlike Minari's create_dataset_from_buffers, this neither asks for an author nor makes the
     # environment, and it can be done beside the store.
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary, _needing_storage(data_format):
         storage = storage_type.new(
             temporary / _DATA,
-            observation_space=demonstrations.observation_space,
-            action_space=demonstrations.action_space,
-            env_spec=_env_spec(demonstrations.metadata.get("env_id")),
-            data_format="hdf5",
+            observation_space=first.observation_space,
+            action_space=first.action_space,
+            env_spec=_env_spec(first.metadata.get("env_id")),
+            data_format=data_format,
             jpeg_encoding=False,
         )
-        storage.update_metadata(_metadata(demonstrations, target, folder))
-        storage.update_episodes(map(_buffer, demonstrations.episodes()))
+        sums = Checksums()
+        for piece in pieces:
+            stored = _as_arrow(piece) if data_format == "arrow" else piece
+            storage.update_episodes(map(_buffer, stored.episodes()))
+            sums.add(stored)
+        storage.update_metadata(_metadata(Header.of(first, sums), target, folder))
     return folder
 
 
+def save_minari_arrow(source: Source, target: str | Path) -> Path:
+    """`save_minari` with Minari's Arrow storage."""
+    return save_minari(source, target, data_format="arrow")
+
+
 def load_minari(source: str | Path) -> Demonstrations:
+    """Read a whole Minari data set into memory: see `read_minari`."""
+    pieces = read_minari(source)
+    with reading(source, "Minari data set"):
+        return joined(pieces)
+
+
+def read_minari(source: str | Path, hints: Hints | None = None) -> Iterator[Demonstrations]:
     """Read a Minari data set from the local store or from a folder, without downloading anything.
 
     :param source: as in `save_minari`
+    :param hints: not needed, as Minari stores the spaces
+    :return: a stream of pieces
     :raises FileError: there is none, or it is damaged; the message names it
     :raises DataError: its values contradict each other or its spaces
     :raises MissingExtraError: Minari is not installed
@@ -86,18 +121,13 @@ def load_minari(source: str | Path) -> Demonstrations:
     if not data.is_dir():
         hint = "" if _is_path(source) else f"; to download it: minari download {source}"
         raise FileError(f"there is no Minari data set {str(source)!r} ({folder}){hint}")
-    try:
+    with reading(source, "Minari data set"):
         raw = storage_type.read_raw_metadata(data)
         if not all(type(raw[key]) is str for key in ("observation_space", "action_space")):
             # Minari would run the environment that the file names to ask for its spaces.
             raise FileError("its metadata does not hold the spaces")
-        return _read(storage_type.read(data), raw)
-    except UserError as error:
-        raise type(error)(f"Minari data set {str(source)!r}: {error}") from error
-    except Exception as error:  # whatever Minari stumbles over, the data set is damaged
-        raise FileError(
-            f"{str(source)!r} is not a complete Minari data set ({type(error).__name__}: {error})"
-        ) from error
+        with _needing_storage(raw["data_format"]):
+            yield from _pieces(storage_type.read(data), raw)
 
 
 def is_in_store(name: str) -> bool:
@@ -111,7 +141,22 @@ def is_in_store(name: str) -> bool:
 
 def is_dataset(folder: Path) -> bool:
     """Whether a folder looks like a Minari data set."""
-    return any((inner / "metadata.json").is_file() for inner in (folder, folder / _DATA))
+    return _data_format(folder) is not None
+
+
+def is_arrow_dataset(folder: Path) -> bool:
+    """Whether a folder looks like a Minari data set in Arrow storage."""
+    return _data_format(folder) == "arrow"
+
+
+def _data_format(folder: Path) -> str | None:
+    for file in (folder / "metadata.json", folder / _DATA / "metadata.json"):
+        if file.is_file():
+            try:
+                return str(json.loads(file.read_text())["data_format"])
+            except (KeyError, RecursionError, TypeError, ValueError):
+                return "damaged"
+    return None
 
 
 def _import_storage() -> Any:
@@ -123,6 +168,18 @@ def _import_storage() -> Any:
             f"Minari data sets need Minari: pip install 'sb3_il_plus[minari]' ({error})"
         ) from error
     return MinariStorage
+
+
+@contextmanager
+def _needing_storage(data_format: str) -> Iterator[None]:
+    """Turn the absence of a storage's library into our message."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(
+            f"Minari's storage {data_format!r} needs more: pip install 'sb3_il_plus[minari]' "
+            f"({error})"
+        ) from error
 
 
 def _is_path(target: str | Path) -> bool:
@@ -150,15 +207,35 @@ def _may_replace(folder: Path) -> bool:
     return folder.is_dir() and (is_dataset(folder) or not any(folder.iterdir()))
 
 
-def _refuse_what_minari_lacks(demonstrations: Demonstrations) -> None:
-    if demonstrations.action_masks is not None:
-        raise FileError("Minari has no place for action masks; save as .npz")
-    if isinstance(demonstrations.observation_space, spaces.Dict):
-        for key in demonstrations.observation_space.spaces:
+def _refuse_what_minari_lacks(piece: Demonstrations) -> None:
+    refuse_what_it_lacks(piece, "Minari", dicts=True)
+    if isinstance(piece.observation_space, spaces.Dict):
+        for key in piece.observation_space.spaces:
             if not key or "/" in key or key.startswith("."):
                 raise FileError(
                     f"HDF5 cannot store an observation called {key!r}; rename it, or save as .npz"
                 )
+
+
+def _as_arrow(piece: Demonstrations) -> Demonstrations:
+    """In the dtypes of the spaces, which Arrow storage keeps."""
+    longest = int(piece.episode_lengths.max())
+    if longest > _MOST_ARROW_STEPS:
+        raise FileError(
+            f"an episode has {longest:,} steps, and Minari's Arrow storage gives back no more than "
+            f"{_MOST_ARROW_STEPS:,}; use its HDF5 storage"
+        )
+    wanted = {**dict(col.named_spaces(piece.observation_space)), "actions": piece.action_space}
+    columns = piece.columns()
+    for name in wanted.keys() & columns.keys():
+        space = wanted[name]
+        dtype = np.dtype(space.dtype)
+        if not np.can_cast(columns[name].dtype, dtype, "same_kind"):
+            raise FileError(f"{name}: {columns[name].dtype} does not fit {dtype} of {space}")
+        columns[name] = columns[name].astype(dtype, copy=False)
+    return Demonstrations.from_columns(
+        columns, piece.observation_space, piece.action_space, piece.metadata
+    )
 
 
 def _env_spec(env_id: Any) -> gym.envs.registration.EnvSpec | None:
@@ -172,24 +249,16 @@ def _env_spec(env_id: Any) -> gym.envs.registration.EnvSpec | None:
         return None
 
 
-def _metadata(demonstrations: Demonstrations, target: str | Path, folder: Path) -> dict[str, Any]:
+def _metadata(header: Header, target: str | Path, folder: Path) -> dict[str, Any]:
     from minari import __version__ as minari_version
 
-    metadata = as_json(demonstrations.metadata)
     entries: dict[str, Any] = {
         "dataset_id": _id_for(folder) if _is_path(target) else str(target),
         "minari_version": minari_version,
-        _OURS: {
-            "metadata": metadata,
-            "versions": library_versions(),
-            "observation_space": space_to_json(demonstrations.observation_space),
-            "action_space": space_to_json(demonstrations.action_space),
-            "fingerprint": demonstrations.fingerprint(),
-            "n_transitions": len(demonstrations),
-        },
+        _OURS: header.to_json(),
     }
-    if isinstance(metadata.get("expert"), str):
-        entries["algorithm_name"] = metadata["expert"]
+    if isinstance(header.metadata.get("expert"), str):
+        entries["algorithm_name"] = header.metadata["expert"]
     return entries
 
 
@@ -214,41 +283,54 @@ def _buffer(episode: Episode) -> EpisodeBuffer:
     )
 
 
-def _read(storage: Any, raw: Mapping[str, Any]) -> Demonstrations:
-    ours = raw.get(_OURS)
-    if ours is None:
-        found = storage.observation_space, storage.action_space, _foreign_metadata(raw)
-        return from_episodes(list(_episodes(storage, storage.observation_space)), *found)
-    observation_space = space_from_json(ours["observation_space"])
-    demonstrations = from_episodes(
-        list(_episodes(storage, observation_space)),
-        observation_space,
-        space_from_json(ours["action_space"]),
-        ours["metadata"],
+def _pieces(storage: Any, raw: Mapping[str, Any]) -> Iterator[Demonstrations]:
+    if raw.get(_OURS) is None:
+        found = storage.observation_space, storage.action_space
+        yield from of_episodes(_episodes(storage, found[0]), *found, _foreign_metadata(raw))
+        return
+    header = Header.from_json(raw[_OURS])
+    pieces = of_episodes(
+        _episodes(storage, header.observation_space),
+        header.observation_space,
+        header.action_space,
+        header.metadata,
     )
     # Episodes may have been added with Minari's own tools since; a changed value is damage.
-    untouched = ours["n_transitions"] == len(demonstrations)
-    if untouched and ours["fingerprint"] != demonstrations.fingerprint():
-        raise FileError("its columns are not those that were saved; the files are damaged")
-    return demonstrations
+    untouched = raw.get("total_steps") == header.n_transitions
+    yield from header.verified(pieces) if untouched else pieces
 
 
-def _episodes(storage: Any, observation_space: spaces.Space) -> Iterator[Episode]:
-    for number, entry in enumerate(storage.get_episodes(range(storage.total_episodes))):
-        rewards, flags = entry["rewards"], (entry["terminations"], entry["truncations"])
-        for name, column in zip(("terminations", "truncations"), flags, strict=True):
-            if column[:-1].any():
-                raise DataError(
-                    f"{name}: episode {number}, step {int(np.argmax(column))} is true, but the "
-                    "episode goes on after it"
-                )
-        yield Episode(
+def _episodes(storage: Any, observation_space: spaces.Space) -> Iterator[Steps]:
+    rewards_known = True
+    for number, (entry, facts) in enumerate(_entries(storage)):
+        actions = _plain(entry["actions"], "actions", storage.action_space)
+        if "total_steps" in facts and int(facts["total_steps"]) != len(actions):
+            raise FileError(
+                f"episode {number} gives {len(actions)} of its {facts['total_steps']} steps"
+            )
+        rewards = np.asarray(entry["rewards"])
+        if number == 0:
+            rewards_known = not np.isnan(rewards).all()
+        yield Steps(
             observations=_observations(entry["observations"], observation_space),
-            actions=_plain(entry["actions"], "actions", storage.action_space),
-            rewards=None if np.isnan(rewards).all() else rewards,
-            terminated=bool(flags[0][-1]),
-            truncated=bool(flags[1][-1]),
+            actions=actions,
+            rewards=rewards if rewards_known else None,
+            terminations=np.asarray(entry["terminations"]),
+            truncations=np.asarray(entry["truncations"]),
         )
+
+
+def _entries(storage: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """What Minari returns for each episode, and for its metadata."""
+    numbers = range(int(storage.total_episodes))
+    if storage.FORMAT == "hdf5":
+        both = storage.get_episodes(numbers), storage.get_episode_metadata(numbers)
+        yield from zip(*both, strict=True)
+        return
+    for number in numbers:
+        # One at a time: asked for many, the Arrow storage would mix up the parts of long ones.
+        (entry,), (facts,) = storage.get_episodes([number]), storage.get_episode_metadata([number])
+        yield entry, facts
 
 
 def _observations(value: Any, space: spaces.Space) -> Any:

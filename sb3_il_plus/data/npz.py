@@ -12,15 +12,21 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import tempfile
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.hints import Hints
+from sb3_il_plus.data.mapped import load_mapped, save_mapped
 from sb3_il_plus.data.metadata import as_json, library_versions
-from sb3_il_plus.errors import FileError, UserError
+from sb3_il_plus.data.stream import PIECE_BYTES, Source, in_pieces, reading
+from sb3_il_plus.errors import FileError
 from sb3_il_plus.files import atomic_write
 from sb3_il_plus.spaces import space_from_json, space_to_json
 
@@ -30,12 +36,61 @@ FORMAT_VERSION = 1
 _HEADER = "header.npy"
 
 
-def save_npz(demonstrations: Demonstrations, path: str | Path) -> Path:
+def save_npz(source: Source, path: str | Path) -> Path:
     """Write `path`, replacing an older file; it appears complete or not at all.
 
+    The columns stand one after the other, so a stream is gathered in a temporary folder first.
+
+    :param source: demonstrations, or a stream of pieces
     :raises FileError: the path cannot be written
     :raises DataError: the metadata is not JSON-like
     """
+    path = Path(path)
+    if isinstance(source, Demonstrations):
+        return _write(source, path)
+    with tempfile.TemporaryDirectory(prefix="sb3_il_plus-") as folder:
+        return _write(load_mapped(save_mapped(source, Path(folder) / "columns")), path)
+
+
+def load_npz(path: str | Path) -> Demonstrations:
+    """Read what `save_npz` wrote into memory.
+
+    :raises FileError: the file is missing, damaged or of another kind; the message names it
+    :raises DataError: its values contradict each other or its spaces
+    """
+    with reading(path, "npz file"), _opened(path) as archive:
+        return _from_archive(archive, read_array).validate()
+
+
+def read_npz(path: str | Path, hints: Hints | None = None) -> Iterator[Demonstrations]:
+    """Read what `save_npz` wrote piece by piece, large files from a temporary folder.
+
+    :param hints: not needed, as the file holds the spaces
+    :raises FileError: the file is missing, damaged or of another kind; the message names it
+    """
+    with reading(path, "npz file"), _opened(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) <= PIECE_BYTES:
+            yield _from_archive(archive, read_array)
+            return
+        with tempfile.TemporaryDirectory(prefix="sb3_il_plus-") as folder:
+            yield from in_pieces(_from_archive(archive, _extract_to(Path(folder))))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether an npz file has a header of ours."""
+    return _HEADER in entries_of(path)
+
+
+def entries_of(path: Path) -> list[str]:
+    """Names of the entries of a zip; [] if it is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception:  # the reader will say what is wrong
+        return []
+
+
+def _write(demonstrations: Demonstrations, path: Path) -> Path:
     columns: dict[str, Any] = demonstrations.columns()
     header = {
         "format": FORMAT,
@@ -46,37 +101,25 @@ def save_npz(demonstrations: Demonstrations, path: str | Path) -> Path:
         "metadata": as_json(demonstrations.metadata),
         "columns": {name: _describe(column) for name, column in columns.items()},
     }
-    with atomic_write(Path(path)) as file:
+    with atomic_write(path) as file:
         np.savez_compressed(file, header=np.array(json.dumps(header)), **columns)
-    return Path(path)
+    return path
 
 
-def load_npz(path: str | Path) -> Demonstrations:
-    """Read what `save_npz` wrote.
-
-    :raises FileError: the file is missing, damaged or of another kind; the message names it
-    :raises DataError: its values contradict each other or its spaces
-    """
+def _opened(path: str | Path) -> zipfile.ZipFile:
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = {name: archive.read(name) for name in archive.namelist()}
+        return zipfile.ZipFile(path)
     except FileNotFoundError as error:
         raise FileError(f"there is no file {str(path)!r}") from error
-    except Exception as error:  # whatever the reader stumbles over, the file is damaged
-        raise FileError(f"{str(path)!r} is not a complete npz file: {error}") from error
-    try:
-        return _from_entries(entries)
-    except UserError as error:
-        raise type(error)(f"{str(path)!r}: {error}") from error
 
 
-def _from_entries(entries: dict[str, bytes]) -> Demonstrations:
-    header = _read_header(entries)
-    columns = {
-        name.removesuffix(".npy"): _read_array(content, name)
-        for name, content in entries.items()
-        if name != _HEADER
-    }
+_ReadArray = Callable[[zipfile.ZipFile, str], np.ndarray]
+
+
+def _from_archive(archive: zipfile.ZipFile, read: _ReadArray) -> Demonstrations:
+    names = archive.namelist()
+    header = _read_header(archive)
+    columns = {name.removesuffix(".npy"): read(archive, name) for name in names if name != _HEADER}
     found = {name: _describe(column) for name, column in columns.items()}
     if found != header["columns"]:
         raise FileError(f"the header lists the columns {header['columns']}, the file has {found}")
@@ -85,17 +128,17 @@ def _from_entries(entries: dict[str, bytes]) -> Demonstrations:
         space_from_json(header["observation_space"]),
         space_from_json(header["action_space"]),
         header["metadata"],
-    ).validate()
+    )
 
 
-def _read_header(entries: dict[str, bytes]) -> dict[str, Any]:
-    if _HEADER not in entries:
+def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
+    if _HEADER not in archive.namelist():
         raise FileError(
             "it has no header of ours; arrays of your own become demonstrations with "
             "Demonstrations.from_arrays(observations, actions, ...)"
         )
     try:
-        header = json.loads(str(_read_array(entries[_HEADER], _HEADER)))
+        header = json.loads(str(read_array(archive, _HEADER)))
         known, version = header["format"] == FORMAT, header["format_version"]
         complete = all(type(header[key]) is dict for key in ("columns", "metadata"))
     except (KeyError, RecursionError, TypeError, ValueError) as error:
@@ -110,11 +153,38 @@ def _read_header(entries: dict[str, bytes]) -> dict[str, Any]:
     return header
 
 
-def _read_array(content: bytes, name: str) -> np.ndarray:
+def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Read an entry of an npz file without unpickling.
+
+    :raises FileError: it is not an array of numbers or text
+    """
+    content = archive.read(name)
     try:
         array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     except Exception as error:  # a header made to confuse NumPy can raise nearly anything
         raise FileError(f"entry {name} is not an array of numbers: {error}") from error
+    return _native(array, name)
+
+
+def _extract_to(folder: Path) -> _ReadArray:
+    """Reads entries by writing them to files and mapping these."""
+
+    def read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+        # A name of our own, as that of an entry could lead elsewhere.
+        target = folder / f"{len(list(folder.iterdir()))}.npy"
+        with archive.open(name) as entry, target.open("wb") as file:
+            shutil.copyfileobj(entry, file, PIECE_BYTES)
+        try:
+            return _native(np.lib.format.open_memmap(target, mode="r"), name)
+        except FileError:
+            raise
+        except Exception as error:  # as above
+            raise FileError(f"entry {name} is not an array of numbers: {error}") from error
+
+    return read
+
+
+def _native(array: np.ndarray, name: str) -> np.ndarray:
     if not array.dtype.isnative:
         raise FileError(f"entry {name} has the byte order of another kind of machine")
     return array

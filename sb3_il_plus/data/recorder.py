@@ -57,11 +57,15 @@ class EpisodeRecorder:
         """Episodes that have ended."""
         return len(self._finished)
 
-    def reset(self, observations: col.Columns) -> None:
-        """Begin an episode in every copy; unfinished ones are dropped.
+    def reset(self, observations: col.Columns, keep_unfinished: bool = False) -> None:
+        """Begin an episode in every copy.
 
         :param observations: first observations, shape (n_envs, *observation shape)
+        :param keep_unfinished: keep the episodes still running as fragments; by default they are
+            dropped
         """
+        if keep_unfinished:
+            self._finished += [episode for episode in self._running if episode.actions]
         self._running = [_Running([row]) for row in _rows(observations)]
 
     def add(

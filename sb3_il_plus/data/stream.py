@@ -2,15 +2,18 @@
 
 A *stream* is any iterable of `Demonstrations`, each a piece of whole episodes of one data set, with
 equal spaces and metadata. Every format's reader yields one and every writer takes one; converting
-is no more than handing one to the other, and loading is joining the pieces.
+is no more than handing one to the other, and loading is joining the pieces. Only an episode that is
+larger than a piece needs more memory than a piece.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
@@ -20,7 +23,11 @@ from sb3_il_plus.data.assembly import join
 from sb3_il_plus.data.checking import Checker
 from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.data.demonstrations import Demonstrations
-from sb3_il_plus.errors import DataError
+from sb3_il_plus.data.hints import warn
+from sb3_il_plus.errors import DataError, FileError, MissingExtraError, UserError
+
+Source: TypeAlias = Demonstrations | Iterable[Demonstrations]
+"""What writers take: demonstrations, or a stream of pieces."""
 
 PIECE_BYTES = 2**24
 """A piece is about this large: much for a disk to read at once, little for a memory."""
@@ -66,9 +73,14 @@ class Steps:
 def in_pieces(demonstrations: Demonstrations) -> Iterator[Demonstrations]:
     """Cut demonstrations into pieces, as views."""
     n_bytes = sum(column.nbytes for column in demonstrations.columns().values())
-    n_rows = max(1, PIECE_BYTES * len(demonstrations) // max(1, n_bytes))
-    for first, last in episode_blocks(demonstrations.offsets, n_rows):
+    n_steps = steps_per_piece(n_bytes / len(demonstrations))
+    for first, last in episode_blocks(demonstrations.offsets, n_steps):
         yield demonstrations[first:last]
+
+
+def steps_per_piece(step_bytes: float) -> int:
+    """How many steps of this size a piece holds."""
+    return max(1, int(PIECE_BYTES / max(1.0, step_bytes)))
 
 
 def episode_blocks(offsets: np.ndarray, n_steps: int) -> Iterator[tuple[int, int]]:
@@ -146,12 +158,12 @@ def _piece(
     )
 
 
-def first_of(stream: Iterable[Demonstrations]) -> tuple[Demonstrations, Iterator[Demonstrations]]:
+def first_of(source: Source) -> tuple[Demonstrations, Iterator[Demonstrations]]:
     """Return the first piece, whose spaces and metadata are those of all, and the whole stream.
 
     :raises DataError: the stream is empty
     """
-    pieces = iter(stream)
+    pieces = in_pieces(source) if isinstance(source, Demonstrations) else iter(source)
     first = next(pieces, None)
     if first is None:
         raise DataError("there are no episodes: demonstrations need at least one")
@@ -183,3 +195,44 @@ def checked(stream: Iterable[Demonstrations]) -> Iterator[Demonstrations]:
     found = checker.problems()
     if found:
         raise DataError("; ".join(found))
+
+
+def refuse_what_it_lacks(piece: Demonstrations, what: str, dicts: bool) -> None:
+    """Refuse to write what a format has no place for; warn of actions that mean nothing.
+
+    :param what: the format, as the subject of the message
+    :param dicts: whether it has a place for Dict observations
+    :raises FileError: names all of it
+    """
+    lacking = {
+        "Dict observations": isinstance(piece.observation_space, spaces.Dict) and not dicts,
+        "action masks": piece.action_masks is not None,
+    }
+    lost = [name for name, present in lacking.items() if present]
+    if lost:
+        raise FileError(f"{what} has no place for {' or '.join(lost)}; save as .npz or .mapped")
+    if not piece.has_actions:
+        warn(
+            f"{what} has no place for unknown actions: stand-ins are written, which only "
+            "sb3_il_plus knows for what they are"
+        )
+
+
+@contextmanager
+def reading(path: str | Path, what: str) -> Iterator[None]:
+    """Let every error name the file, and turn whatever a damaged one raises into a `FileError`.
+
+    :param what: the file should be, for the message
+    """
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{str(path)!r}: {error}") from error
+    except Exception as error:  # each library has its own, and a damaged file can raise any
+        raise FileError(
+            f"{str(path)!r} is not a complete {what} ({type(error).__name__}: {error})"
+        ) from error
