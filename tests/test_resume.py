@@ -25,7 +25,7 @@ from torch import nn
 
 from sb3_il_plus import BC, DAgger
 from sb3_il_plus.adapters.rounds import RoundsAlgorithm
-from sb3_il_plus.errors import FileError, MissingExtraError
+from sb3_il_plus.errors import FileError, InapplicableError, MissingExtraError
 from sb3_il_plus.persistence import constructor_arguments
 from sb3_il_plus.registry import list_algorithms, registry
 from sb3_il_plus.serialization import read_archive
@@ -205,7 +205,11 @@ def test_checkpoints_with_vec_normalize_and_replay_buffer(name, arguments, tmp_p
         24, str(tmp_path), "run", save_replay_buffer=True, save_vecnormalize=True
     )
     env = VecNormalize(task.env(), norm_reward=False)
-    model = task.model(env, **arguments).learn(task.timesteps, callback=callback)
+    try:
+        model = task.model(env, **arguments)
+    except InapplicableError as error:
+        pytest.skip(str(error))
+    model.learn(task.timesteps, callback=callback)
 
     env = VecNormalize.load(str(tmp_path / "run_vecnormalize_24_steps.pkl"), task.env())
     resumed = task.load(tmp_path / "run_24_steps.zip", env)
@@ -234,11 +238,10 @@ def test_reward_nets_are_reloaded_without_an_environment(name, tmp_path):
         pytest.skip("it learns no reward")
     model = task.trained()
     model.save(tmp_path / "model.zip")
-    rewards = learned_rewards(task.cls.load(tmp_path / "model.zip"), task)
+    # With another seed, nets that the file does not hold would be others.
+    rewards = learned_rewards(task.cls.load(tmp_path / "model.zip", seed=1), task)
     np.testing.assert_array_equal(rewards, learned_rewards(model, task))
     assert np.std(rewards) > 0
-    untrained = learned_rewards(task.model(seed=1), task)
-    assert not np.array_equal(rewards, untrained)
 
 
 def draw():
