@@ -13,6 +13,7 @@ _HOME = {
     "AIRL": "sb3_il_plus.adapters.airl",
     "AlgorithmSpec": "sb3_il_plus.spec",
     "BC": "sb3_il_plus.adapters.bc",
+    "BCO": "sb3_il_plus.adapters.bco",
     "DAgger": "sb3_il_plus.adapters.dagger",
     "Demonstrations": "sb3_il_plus.data.demonstrations",
     "DemonstrationAlgorithm": "sb3_il_plus.algorithm",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.adapters.airl import AIRL as AIRL
     from sb3_il_plus.adapters.bc import BC as BC
     from sb3_il_plus.adapters.dagger import DAgger as DAgger
+    from sb3_il_plus.adapters.bco import BCO as BCO
     from sb3_il_plus.adapters.density import Density as Density
     from sb3_il_plus.adapters.gaifo import GAIfO as GAIfO
     from sb3_il_plus.adapters.gail import GAIL as GAIL

@@ -210,11 +210,11 @@ class DemonstrationAlgorithm(BaseAlgorithm):
             return dict(self.policy_kwargs)  # SB3's off-policy algorithms write into theirs
         return normalization.add_to_policy_kwargs(self.policy_kwargs, self.policy_class)
 
-    def _set_observation_statistics(self) -> None:
-        """Put the demonstrations' statistics into the policy's features extractors."""
+    def _set_observation_statistics(self, network: th.nn.Module | None = None) -> None:
+        """Put the demonstrations' statistics into features extractors (None for the policy's)."""
         if self.normalize_observations and self.demonstrations is not None:
             observations = self._as_env_observes(self.demonstrations.observations)
-            normalization.set_statistics(self.policy, observations)
+            normalization.set_statistics(network or self.policy, observations)
 
     # -- learning --------------------------------------------------------------------------------
 

@@ -28,8 +28,8 @@ class GAIfO(GAIL):
     :param policy: policy alias or class of the generator
     :param env: where the generator acts; its own rewards are never used
     :param demonstrations: the expert's states, with or without actions
-    :param reward_net_kwargs: arguments of the reward net; `use_action` cannot be true
-    :param kwargs: see `GAIL` and `AdversarialAlgorithm`; `bc_warm_start` needs actions to clone
+    :param kwargs: see `GAIL` and `AdversarialAlgorithm`. The `reward_net_kwargs` cannot have
+        `use_action`, and `bc_warm_start` would need actions to clone
     :raises InapplicableError: an argument needs the expert's actions
     """
 
@@ -39,25 +39,16 @@ class GAIfO(GAIL):
         env: GymEnv | str | None,
         demonstrations: Any = None,
         *,
-        reward_net_kwargs: dict[str, Any] | None = None,
         _init_setup_model: bool = True,
         **kwargs: Unpack[GAIfOArguments],
     ) -> None:
-        seen = {"use_action": False, "use_next_state": True, **(reward_net_kwargs or {})}
-        if seen["use_action"]:
-            raise UserError(
-                "use_action=True in reward_net_kwargs: GAIfO sees no actions, gail does"
-            )
+        given = kwargs.get("reward_net_kwargs") or {}
+        kwargs["reward_net_kwargs"] = {"use_action": False, "use_next_state": True, **given}
+        if given.get("use_action"):
+            raise UserError("reward_net_kwargs has use_action=True, but GAIfO sees no actions")
         if kwargs.get("bc_warm_start"):
             raise InapplicableError(
                 "bc_warm_start clones the expert's actions, which GAIfO never reads; train bco and "
                 "load its policy with set_parameters(), or use gail"
             )
-        super().__init__(
-            policy,
-            env,
-            demonstrations,
-            reward_net_kwargs=seen,
-            _init_setup_model=_init_setup_model,
-            **kwargs,
-        )
+        super().__init__(policy, env, demonstrations, _init_setup_model=_init_setup_model, **kwargs)

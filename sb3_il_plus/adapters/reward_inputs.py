@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch as th
 from torch import nn
 
+from sb3_il_plus.data.sampling import TensorColumns
 from sb3_il_plus.normalization import CLIP, EPSILON
 
 
@@ -40,7 +41,7 @@ def is_fitted(net: nn.Module) -> bool:
     return any(isinstance(module, DemonstrationNorm) for module in net.modules())
 
 
-def fit(net: nn.Module, *inputs: th.Tensor) -> None:
+def fit(net: nn.Module, *inputs: TensorColumns) -> None:
     """Set every `DemonstrationNorm` inside `net` to the statistics of what reaches it.
 
     :param inputs: what `net` is called with, all demonstrations at once

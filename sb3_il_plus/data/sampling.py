@@ -156,7 +156,7 @@ class ActionBatches(Batches):
         device: th.device | str = "cpu",
         *,
         minibatch_size: int | None = None,
-        others: Mapping[str, np.ndarray] | None = None,
+        others: Mapping[str, Columns] | None = None,
     ) -> None:
         super().__init__(len(actions), batch_size, rng, minibatch_size)
         self._device = device

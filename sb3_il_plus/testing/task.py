@@ -42,6 +42,7 @@ QUICK: Mapping[str, Any] = {
 
 QUICK_FOR: Mapping[str, Mapping[str, Any]] = {
     "sqil": {"generator_kwargs": {"batch_size": 16, "buffer_size": 500, "learning_starts": 16}},
+    "pre_timesteps": 24,  # BCO
 }
 """What single algorithms need instead, by their names."""
 
