@@ -97,8 +97,8 @@ def test_unsuitable_spaces_are_refused_by_the_spec_of_the_nearest_ancestor():
 
     assert Plain.get_spec() is None
     assert Derived.get_spec().name == "gail"
-    with pytest.raises(InapplicableError, match=r"gail handles Box and .* observations, not Dict"):
-        Derived("MultiInputPolicy", make_echo("Dict"))
+    with pytest.raises(InapplicableError, match=r"gail handles .* actions, not Tuple"):
+        Derived("MlpPolicy", make_echo(action="Tuple"))
 
 
 def test_the_users_arguments_are_not_written_to():

@@ -66,13 +66,13 @@ from sb3_il_plus.testing.environments import echo_demonstrations, make_echo
 
 print(echo_demonstrations())
 print(type(sb3_il_plus.make("ppo", make_echo())).__name__)
-print([spec.name for spec in sb3_il_plus.list_algorithms(family="imitation")])
+print({"bc", "dagger"} <= {spec.name for spec in sb3_il_plus.list_algorithms()})
 """
     )
     assert out.splitlines() == [
         "Demonstrations(8 episodes, 64 transitions, return 8.0 ± 0.0)",
         "PPO",
-        "['airl', 'bc', 'dagger', 'gail']",
+        "True",
     ]
 
 

@@ -61,16 +61,15 @@ def test_an_unknown_name_suggests_the_nearest(typed, meant):
         ({"consumes": {"demonstrations"}}, {"bc"}),
         ({"consumes": {"demonstrations", "environment"}}, {"airl", "bc", "gail"}),
         ({"timestep": "gradient update"}, {"bc"}),
-        ({"family": "online_rl", "action_space": "MultiBinary"}, None),
-        ({"family": "imitation", "observation_space": spaces.Dict({})}, {"bc", "dagger"}),
+        ({"family": "online_rl", "action_space": "MultiBinary"}, {"ppo"}),
+        ({"family": "online_rl", "action_space": spaces.Box(0, 1)}, {"ppo", "sac"}),
         ({"action_space": spaces.Tuple([])}, set()),
     ],
 )
 def test_filters(filters, expected):
-    found = {spec.name for spec in Registry(BUILTIN).list_algorithms(**filters)}
-    if expected is None:
-        expected = {"a2c", "maskable_ppo", "ppo", "recurrent_ppo", "trpo"}
-    assert found == expected
+    few = {"airl", "bc", "dagger", "dqn", "gail", "ppo", "sac"}
+    known = Registry([spec for spec in BUILTIN if spec.name in few])
+    assert {spec.name for spec in known.list_algorithms(**filters)} == expected
 
 
 def test_spec_refuses_what_it_cannot_mean():

@@ -75,7 +75,7 @@ def test_records_say_how_a_run_came_about(compared: Any) -> None:
     assert len(records) == 2 + 2 * (2 + 4)
     bc, *others = [r for r in records if r["settings"].get("algorithm") == "bc"]
     assert bc["result"]["hyperparameters"]["batch_size"] == 8
-    assert bc["result"]["hyperparameters"]["loss"] == "likelihood"
+    assert bc["result"]["hyperparameters"]["loss"] == "auto"
     assert bc["result"]["seed"] != others[0]["result"]["seed"]
     assert bc["versions"]["sb3_il_plus"]
     assert "--set bc.batch_size=8" in bc["command"]
