@@ -42,7 +42,7 @@ from sb3_il_plus.adapters.health import (
     Round,
 )
 from sb3_il_plus.adapters.horizon import check_horizon
-from sb3_il_plus.adapters.observations import FlatSpace
+from sb3_il_plus.adapters.observations import FlatSpace, in_policys_axes
 from sb3_il_plus.adapters.reward_features import holds_images, needs_features
 from sb3_il_plus.adapters.reward_inputs import DemonstrationNorm
 from sb3_il_plus.data.columns import Columns
@@ -341,7 +341,10 @@ class AdversarialAlgorithm(DiscriminatorData):
         :param dones: shape (n,)
         :return: shape (n,)
         """
-        return self.reward_net.predict_processed(self._flat(obs), acts, self._flat(next_obs), dones)
+        before, after = (
+            self._flat(in_policys_axes(each, self.observation_space)) for each in (obs, next_obs)
+        )
+        return self.reward_net.predict_processed(before, acts, after, dones)
 
     def as_reward_wrapper(self, venv: VecEnv) -> RewardVecEnvWrapper:
         """Wrap an environment so that its reward is the learned one, for training a fresh agent.

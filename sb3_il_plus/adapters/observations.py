@@ -21,11 +21,25 @@ from stable_baselines3.common.preprocessing import (
     get_flattened_obs_dim,
     get_obs_shape,
     is_image_space,
+    maybe_transpose,
 )
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from sb3_il_plus.data.columns import Columns
+
+
+def in_policys_axes(observations: Columns, observation_space: spaces.Space) -> Columns:
+    """Images with their channels where `observation_space`, the policy's, has them.
+
+    :param observations: batch of shape (n, ...), or a dict of such, as the environment shows it or
+        as SB3's `VecTransposeImage` does
+    """
+    if isinstance(observations, Mapping):
+        assert isinstance(observation_space, spaces.Dict)
+        entries = observation_space.spaces
+        return {key: maybe_transpose(value, entries[key]) for key, value in observations.items()}
+    return maybe_transpose(observations, observation_space)
 
 
 class FlatSpace(spaces.Box):
