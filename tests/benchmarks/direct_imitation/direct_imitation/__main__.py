@@ -23,7 +23,9 @@ def main(
     expert: Annotated[str, typer.Option(help="Path or algorithm.")] = "ppo",
     algorithms: Annotated[str, typer.Option(help="Adapters, separated by commas.")] = "",
     seeds: Annotated[int, typer.Option(help="Runs of each algorithm.")] = 3,
-    budget: Annotated[float, typer.Option(help="Share of the presets' timesteps.")] = 1.0,
+    budget: Annotated[
+        float, typer.Option(help="Share of the presets' timesteps, where rewards are learned.")
+    ] = 1.0,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Compare every adapter with the direct call that it stands for."""
@@ -33,7 +35,8 @@ def main(
     )
     pairs = {}
     for name, preset in specification.algorithms.items():
-        timesteps = max(1, round(preset.timesteps * budget))
+        share = 1.0 if name in ("bc", "dagger") else budget
+        timesteps = max(1, round(preset.timesteps * share))
         settings = pairs[name] = preset.model_copy(update={"timesteps": timesteps})
         if name in PAIRS:
             pairs[f"direct_{name}"] = settings
