@@ -13,7 +13,7 @@ from rich.console import Console
 from sb3_il_plus.tables.compare import comparison, run_table
 from sb3_il_plus.tables.report import to_rich
 
-PAIRS = ("bc", "dagger", "gail", "airl")
+PAIRS = ("bc", "dagger", "gail", "airl", "sqil", "density")
 
 
 def main(
