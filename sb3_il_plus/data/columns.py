@@ -87,3 +87,11 @@ def read_only(column: Any) -> np.ndarray:
     view = np.asarray(column).view()
     view.flags.writeable = False
     return view
+
+
+def is_mapped(column: np.ndarray | None) -> bool:
+    """Whether an array is mapped from a file, or a view of one that is."""
+    base: Any = column
+    while base is not None and not isinstance(base, np.memmap):
+        base = getattr(base, "base", None)
+    return base is not None

@@ -115,7 +115,8 @@ def to_replay_buffer(
     _refuse_what_does_not_fit(data, buffer_size, n_envs)
     is_dict = isinstance(data.observation_space, spaces.Dict)
     kind: Any = DictReplayBuffer if is_dict else ReplayBuffer
-    buffer: ReplayBuffer = kind(buffer_size, data.observation_space, data.action_space, device, n_envs)
+    given_spaces = data.observation_space, data.action_space
+    buffer: ReplayBuffer = kind(buffer_size, *given_spaces, device, n_envs)
     index = np.arange(n_rows * n_envs)
     actions = _scaled(data.actions, data.action_space) if scaled_actions else data.actions
     columns: list[tuple[Any, Any]] = [

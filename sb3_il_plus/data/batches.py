@@ -1,0 +1,104 @@
+"""Random mini-batches of transitions, for methods that learn from fixed data with rewards.
+
+    sampler = TransitionSampler(demonstrations, batch_size=256, device="cuda", seed=0)
+    observations, actions, next_observations, rewards, terminations = sampler.sample()
+
+What costs time is not the bytes but the calls and the scattered reads, so several batches are drawn
+ahead and gathered at once. Data in memory is moved to the device once. Data that is mapped from
+files (`.mapped` folders) stays there, and the memory in use does not grow with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.utils import get_device
+
+from sb3_il_plus.data import columns as col
+from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.records import MappedColumns, Records, TransitionBatch, Transitions
+from sb3_il_plus.data.sampling import TensorColumns
+from sb3_il_plus.errors import DataError
+from sb3_il_plus.randomness import child_generator
+
+_AHEAD_BYTES, _MOST_AHEAD = 2**20, 32
+"""As much as stays in a processor's cache is drawn ahead, and at most so many batches."""
+
+
+class TransitionSampler:
+    """Draws transitions uniformly, with replacement.
+
+    :param demonstrations: data with rewards, in memory or mapped from files
+    :param batch_size: transitions in each batch, B
+    :param device: where the batches are wanted, and where data that is in memory is kept
+    :param seed: of the drawing; the same seed draws the same transitions on every device
+    :raises DataError: there are no rewards, or `batch_size` is not positive
+    """
+
+    def __init__(
+        self,
+        demonstrations: Demonstrations,
+        batch_size: int = 256,
+        device: th.device | str = "auto",
+        seed: int = 0,
+    ) -> None:
+        if demonstrations.rewards is None:
+            raise DataError("transitions with rewards are needed, and these have none")
+        if batch_size < 1:
+            raise DataError(f"batch_size={batch_size} must be at least 1")
+        self.n, self.batch_size = len(demonstrations), batch_size
+        self.device = get_device(device)
+        mapped = any(map(col.is_mapped, demonstrations.columns().values()))
+        keep = MappedColumns if mapped else Records
+        self._transitions: Transitions = keep(demonstrations, self.device)
+        n_fitting = _AHEAD_BYTES // (batch_size * self._transitions.transition_bytes)
+        self._n_ahead = min(max(1, n_fitting), _MOST_AHEAD)
+        self._rng = child_generator(seed, "transitions")
+        self._draw()
+
+    def sample(self) -> TransitionBatch:
+        """The next batch; its tensors are the caller's to keep or change."""
+        if self._position == self._n_ahead:
+            self._draw()
+        self._position += 1
+        return self._ahead[self._position - 1]
+
+    def state(self) -> dict[str, Any]:
+        """Where the sampler is, as plain JSON."""
+        return {
+            "n": self.n,
+            "batch_size": self.batch_size,
+            "rng": self._state_before,
+            "position": self._position,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken, with as many transitions and the same batch size.
+
+        :raises DataError: it was taken with others
+        """
+        for name in ("n", "batch_size"):
+            if state[name] != getattr(self, name):
+                raise DataError(
+                    f"the state was taken with {name}={state[name]}, this sampler has "
+                    f"{getattr(self, name)}"
+                )
+        self._rng.bit_generator.state = state["rng"]
+        self._draw()
+        self._position = state["position"]
+
+    def _draw(self) -> None:
+        """Gather the batches that come next."""
+        self._state_before = self._rng.bit_generator.state
+        index = self._rng.integers(self.n, size=self._n_ahead * self.batch_size)
+        columns = [self._split(column) for column in self._transitions.gather(index)]
+        self._ahead = [TransitionBatch(*batch) for batch in zip(*columns, strict=True)]
+        self._position = 0
+
+    def _split(self, columns: TensorColumns) -> list[Any]:
+        """The columns of each batch, from those of all batches."""
+        if isinstance(columns, dict):
+            parts = zip(*map(self._split, columns.values()), strict=True)
+            return [dict(zip(columns, part, strict=True)) for part in parts]
+        return list(columns.unflatten(0, (self._n_ahead, self.batch_size)).unbind(0))
