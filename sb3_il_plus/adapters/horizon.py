@@ -34,8 +34,9 @@ def check_horizon(demonstrations: Demonstrations, env: VecEnv, algorithm: str) -
         raise InapplicableError(
             f"episodes of this environment differ in length ({shown}), and when an episode ends "
             f"tells {algorithm} about the reward: a learner that is paid in each step is paid for "
-            "mere survival. Use an environment of fixed horizon (such as the seals/ versions), or "
-            "accept the bias with horizon='allow'."
+            "mere survival. Use an environment of fixed horizon (such as the seals/ versions), let "
+            "episodes that end go on in an absorbing state with horizon='pad', or accept the bias "
+            "with horizon='allow'."
         )
 
 
