@@ -286,7 +286,9 @@ class AdversarialAlgorithm(DiscriminatorData):
     def _check_before_learning(self) -> None:
         super()._check_before_learning()
         if self.horizon == "error":
-            check_horizon(self._require_demonstrations(), self.env, type(self).__name__)
+            check_horizon(
+                self._require_demonstrations(), self.env, type(self).__name__, can_pad=True
+            )
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         self._health = HealthMonitor()  # it warns once in each `learn`

@@ -16,12 +16,15 @@ _PROBE_EPISODES = 2
 _PROBE_SEED = 0
 
 
-def check_horizon(demonstrations: Demonstrations, env: VecEnv, algorithm: str) -> None:
+def check_horizon(
+    demonstrations: Demonstrations, env: VecEnv, algorithm: str, *, can_pad: bool = False
+) -> None:
     """Refuse a variable horizon, seen in the demonstrations or in two random episodes.
 
     The random episodes are played in an environment of their own, built from the training
     environment's spec; where it has none, only the demonstrations are looked at.
 
+    :param can_pad: whether the algorithm has `horizon="pad"`, too
     :raises InapplicableError: episodes differ in length; the message explains it and the choices
     """
     ended = demonstrations.terminations | demonstrations.truncations
@@ -31,12 +34,16 @@ def check_horizon(demonstrations: Demonstrations, env: VecEnv, algorithm: str) -
         lengths |= _probe(env, longest=max(lengths, default=1000))
     if len(lengths) > 1:
         shown = ", ".join(map(str, sorted(lengths)[:5]))
+        padded = (
+            "let episodes that end go on in an absorbing state with horizon='pad', "
+            if can_pad
+            else ""
+        )
         raise InapplicableError(
             f"episodes of this environment differ in length ({shown}), and when an episode ends "
             f"tells {algorithm} about the reward: a learner that is paid in each step is paid for "
-            "mere survival. Use an environment of fixed horizon (such as the seals/ versions), let "
-            "episodes that end go on in an absorbing state with horizon='pad', or accept the bias "
-            "with horizon='allow'."
+            "mere survival. Use an environment of fixed horizon (such as the seals/ versions), "
+            f"{padded}or accept the bias with horizon='allow'."
         )
 
 
