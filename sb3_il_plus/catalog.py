@@ -94,6 +94,7 @@ IMITATION = (
         observation_spaces=(*_VECTORS, "Image"),
         timestep="environment step",
         requires=("imitation",),
+        limits="off-policy generators act in Box or Discrete, and upstream's buffers hold arrays",
     ),
     AlgorithmSpec(
         name="density",
@@ -132,21 +133,33 @@ def _online(
     )
 
 
+    limits: str = "",
 ONLINE_RL = (
     _online("a2c", "stable_baselines3:A2C", "Advantage actor critic", _VECTORS),
-    _online("ddpg", "stable_baselines3:DDPG", "Deep deterministic policy gradient", ("Box",)),
-    _online("dqn", "stable_baselines3:DQN", "Deep Q network", ("Discrete",)),
+    _online(
+        "ddpg",
+        "stable_baselines3:DDPG",
+        "Deep deterministic policy gradient",
+        ("Box",),
+        limits=_CONTINUOUS,
+    ),
+    _online("dqn", "stable_baselines3:DQN", "Deep Q network", ("Discrete",), limits=_VALUED),
     _online("ppo", "stable_baselines3:PPO", "Proximal policy optimisation", _VECTORS),
-    _online("sac", "stable_baselines3:SAC", "Soft actor critic", ("Box",)),
-    _online("td3", "stable_baselines3:TD3", "Twin delayed DDPG", ("Box",)),
+    _online("sac", "stable_baselines3:SAC", "Soft actor critic", ("Box",), limits=_CONTINUOUS),
+    _online("td3", "stable_baselines3:TD3", "Twin delayed DDPG", ("Box",), limits=_CONTINUOUS),
     _online(
         "ars",
         "sb3_contrib:ARS",
         "Augmented random search",
         ("Box", "Discrete"),
-        ("Box", "Discrete"),
+        limits=limits,
+        _VECTORS,
+        limits="sb3-contrib has a LinearPolicy and an MlpPolicy alone for it, each of one action",
     ),
     _online(
+_CONTINUOUS = "its actor gives the components of a continuous action"
+_VALUED = "it values each choice of a Discrete action"
+
         "crossq",
         "sb3_contrib:CrossQ",
         "SAC without target networks, with batch normalisation",
@@ -160,17 +173,20 @@ ONLINE_RL = (
         "PPO with invalid actions masked",
         ("Discrete", "MultiDiscrete", "MultiBinary"),
     ),
-    _online("qrdqn", "sb3_contrib:QRDQN", "Quantile regression DQN", ("Discrete",)),
+    _online("qrdqn", "sb3_contrib:QRDQN", "Quantile regression DQN", ("Discrete",), limits=_VALUED),
     _online(
         "recurrent_ppo",
         "sb3_contrib:RecurrentPPO",
         "PPO with an LSTM",
-        ("Box", "Discrete", "MultiDiscrete"),  # MultiBinary fails in sb3-contrib 2.9
-        # Its LSTM refuses MultiDiscrete's input size.
+        ("Box", "Discrete", "MultiDiscrete"),
         ("Box", "Discrete", "MultiBinary", "Dict", "Image"),
+        limits=f"sb3-contrib has an MlpPolicy alone for it, and {_CONTINUOUS}",
     ),
-    _online("tqc", "sb3_contrib:TQC", "Truncated quantile critics", ("Box",)),
+    _online("tqc", "sb3_contrib:TQC", "Truncated quantile critics", ("Box",), limits=_CONTINUOUS),
     _online("trpo", "sb3_contrib:TRPO", "Trust region policy optimisation", _VECTORS),
 )
 
 BUILTIN = IMITATION + ONLINE_RL
+        limits="a mask forbids choices, and a continuous action is none",
+        limits="sb3-contrib's LSTM refuses the input size of MultiDiscrete, and MultiBinary "
+        "actions fail since its version 2.9",

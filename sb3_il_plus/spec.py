@@ -40,6 +40,7 @@ class AlgorithmSpec:
     :param requires: importable modules that it needs beyond the package's own dependencies
     :param reads_actions: False for what learns from the demonstrations' observations alone; it is
         never shown an action of theirs
+    :param limits: why it handles no other spaces, as the end of a sentence; part of the refusal
     :param error: why it cannot be used, for a plugin that failed to import; else None
     """
 
@@ -54,6 +55,7 @@ class AlgorithmSpec:
     timestep: Timestep = "gradient update"
     requires: tuple[str, ...] = ()
     reads_actions: bool = True
+    limits: str = ""
     error: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +86,8 @@ class AlgorithmSpec:
             (action_space, self.action_spaces, "actions"),
         ):
             if space is not None and (name := space_name(space)) not in accepted:
-                return f"{self.name} handles {' and '.join(accepted)} {role}, not {name}"
+                reason = f": {self.limits}" if self.limits else ""
+                return f"{self.name} handles {' and '.join(accepted)} {role}, not {name}{reason}"
         if available is not None and (lacking := self.consumes - set(available)):
             return (
                 f"{self.name} needs {' and '.join(sorted(lacking))}, which the task does not give"

@@ -11,19 +11,19 @@ from sb3_il_plus.environments import policy_alias
 from sb3_il_plus.errors import InapplicableError
 from sb3_il_plus.testing.check import Check, expect, expect_error, learns_from_demonstrator
 from sb3_il_plus.testing.environments import CODES, EchoEnv
-from sb3_il_plus.testing.task import Task
+from sb3_il_plus.testing.task import Task, same_actions
 
 
 def check_claimed_observations(task: Task) -> None:
-    """It learns from and acts on observations of every space that the spec claims."""
+    """It learns from observations of every claimed space, acts on them, and can be loaded again."""
     for name in _known(task.spec.observation_spaces):
-        _expect_learns_and_acts(task.within(observation=name))
+        expect_works(task.within(observation=name))
 
 
 def check_claimed_actions(task: Task) -> None:
-    """It learns and predicts actions of every space that the spec claims."""
+    """It learns and predicts actions of every claimed space, and can be loaded again."""
     for name in _known(task.spec.action_spaces):
-        _expect_learns_and_acts(task.within(action=name))
+        expect_works(task.within(action=name))
 
 
 def check_unclaimed_spaces(task: Task) -> None:
@@ -33,7 +33,7 @@ def check_unclaimed_spaces(task: Task) -> None:
         ("action", task.spec.action_spaces),
     ):
         for name in CODES.keys() - set(claimed):
-            _expect_refused(task, task.within(**{role: name}), f"a {name} {role} space")
+            expect_refused(task, task.within(**{role: name}), f"a {name} {role} space")
 
 
 def check_predict_in_vec_env(task: Task) -> None:
@@ -68,14 +68,25 @@ def _known(names: tuple[str, ...]) -> list[str]:
     return [name for name in names if name in CODES]
 
 
-def _expect_learns_and_acts(task: Task) -> None:
+def expect_works(task: Task) -> None:
+    """In the task's spaces, it learns, predicts, and does the same when it is saved and loaded."""
     where = f"with {task.observation} observations and {task.action} actions"
     try:
         model = task.trained()
     except Exception as error:
         raise AssertionError(f"{where}, learning raised {type(error).__name__}: {error}") from error
-    space, batch = model.action_space, task.observations(5)
-    for observation, shape in ((_single(task), ()), (batch, (5,))):
+    batch = task.observations(5)
+    _expect_actions(model, batch, _single(task), where)
+    model.save(task.folder / "model.zip")
+    expect(
+        same_actions(model, task.load(task.folder / "model.zip"), batch),
+        f"{where}, a loaded model chooses other actions",
+    )
+
+
+def _expect_actions(model: Any, batch: Any, single: Any, where: str) -> None:
+    space = model.action_space
+    for observation, shape in ((single, ()), (batch, (5,))):
         action, _ = model.predict(observation, deterministic=True)
         again, _ = model.predict(observation, deterministic=True)
         expect(np.array_equal(action, again), f"{where}, deterministic actions differ")
@@ -92,7 +103,11 @@ def _expect_learns_and_acts(task: Task) -> None:
             expect(space.contains(one), f"{where}, the action {one!r} is not in {space}")
 
 
-def _expect_refused(task: Task, other: Task, what: str) -> None:
+def expect_refused(task: Task, other: Task, what: str) -> None:
+    """In the spaces of `other`, it is refused when it is built.
+
+    :param what: which spaces these are, for the message
+    """
     env: Env = EchoEnv(other.observation, other.action)
     with expect_error(InapplicableError, doing=f"make() with {what}"):
         task.model(env, without="demonstrations")
