@@ -104,8 +104,10 @@ ACTOR_CRITIC = PolicyKind(
     # The epsilon is what SB3's actor-critic policies set where no arguments are given.
     optimizer_kwargs={"eps": 1e-5, "fused": True},
 )
+# A spread that depends on the state shrinks where actions are easy to predict, at their bounds
+# above all, and what is left there then outweighs all the rest: hence not the likelihood first.
 _SAC = PolicyKind(
-    "sac", _squashed_gaussian, ("likelihood", "mse"), part="actor", optimizer="actor.optimizer"
+    "sac", _squashed_gaussian, ("mse", "likelihood"), part="actor", optimizer="actor.optimizer"
 )
 _DQN = PolicyKind(
     "dqn", _values, ("cross_entropy", "large_margin"), part="q_net", target="q_net_target"

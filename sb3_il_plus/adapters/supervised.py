@@ -73,8 +73,9 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
     :param loss: `"likelihood"` (negative log-likelihood: cross-entropy for discrete actions,
         Gaussian for continuous ones, behind a tanh for SAC's), `"mse"` (squared distance of the
         action, or of the choice's probabilities to the one-hot choice), `"cross_entropy"` on DQN's
-        values, `"large_margin"` between them (Hester et al. 2018), or `"auto"` for the first of
-        these that fits the policy. Squashed policies measure actions scaled to [-1, 1]
+        values, or `"large_margin"` between them (Hester et al. 2018). Policies that end in a tanh
+        measure actions scaled to [-1, 1]. `"auto"` is the squared distance for SAC's kind and
+        TD3's, cross-entropy for DQN's, and the likelihood for all others
     :param ent_weight: weight of the policy's entropy, which is maximised (likelihood only)
     :param l2_weight: weight of half the sum of squared parameters
     :param margin: by how much the expert's choice shall be worth more (large margin only)

@@ -127,13 +127,15 @@ def test_actions_are_scaled_to_the_bounds_and_back(policy_of):
     assert np.abs(chosen - actions).max(axis=0) == pytest.approx(0, abs=0.6)
 
 
-def test_experts_at_their_bounds_are_cloned():
+@pytest.mark.parametrize("loss", ["likelihood", "mse"])
+def test_experts_at_their_bounds_are_cloned(loss):
     """Every action is at a bound, where the inverse tanh is infinite."""
     observations = np.random.default_rng(0).uniform(-1, 1, (200, 1)).astype(np.float32)
     data = Demonstrations.from_arrays(
         observations, np.sign(observations), action_space=spaces.Box(-1, 1, (1,))
     )
-    model = BC("MlpPolicy", None, data, policy_of="sac", learning_rate=3e-3, seed=0).learn(300)
+    kwargs = {"learning_rate": 3e-3, "policy_kwargs": {"net_arch": [64, 64]}, "seed": 0}
+    model = BC("MlpPolicy", None, data, policy_of="sac", loss=loss, **kwargs).learn(300)
     chosen, _ = model.predict(observations, deterministic=True)
     far = np.abs(observations) > 0.1
     assert np.abs(chosen - np.sign(observations))[far].max() < 0.2

@@ -70,7 +70,7 @@ def relu_net(layers: th.nn.Sequential, inputs: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("policy_of", ["sac", "tqc"])
 def test_squashed_likelihood_is_the_change_of_variables(policy_of):
-    model = model_of(policy_of, CONTINUOUS, BOX, l2_weight=0.01)
+    model = model_of(policy_of, CONTINUOUS, BOX, loss="likelihood", l2_weight=0.01)
     actor = model.policy.actor
     hidden = relu_net(actor.latent_pi, OBSERVATIONS)
     mean, log_std = linear(actor.mu, hidden), linear(actor.log_std, hidden)
