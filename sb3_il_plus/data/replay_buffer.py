@@ -30,6 +30,7 @@ from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.assembly import breaks
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.hints import warn
+from sb3_il_plus.data.state_only import require_actions
 from sb3_il_plus.errors import DataError
 
 
@@ -107,9 +108,10 @@ def to_replay_buffer(
     :param scaled_actions: whether to scale continuous actions to [-1, 1], as SB3's algorithms
         expect it
     :return: a `DictReplayBuffer` for Dict observations, otherwise a `ReplayBuffer`
-    :raises DataError: there are no rewards, or more transitions than fit
+    :raises DataError: there are no rewards or actions, or more transitions than fit
     """
     data = demonstrations
+    require_actions(data, "a replay buffer")
     n_rows = len(data) // n_envs
     buffer_size = n_rows * n_envs if buffer_size is None else buffer_size
     _refuse_what_does_not_fit(data, buffer_size, n_envs)

@@ -111,6 +111,12 @@ class Task:
         has_rewards = self.data is None or self.data.rewards is not None
         if has_rewards or "environment" in spec.consumes:
             available.add("rewards")
+        states_only = self.data is not None and not self.data.has_actions
+        if states_only and spec.reads_actions and "demonstrations" in spec.consumes:
+            return (
+                f"{spec.name} reads the demonstrations' actions, and those in "
+                f"{self.demonstrations.path!r} are unknown"
+            )
         return spec.refusal(*self.spaces, available)
 
     def applicable(self, family: str = "imitation") -> list[AlgorithmSpec]:

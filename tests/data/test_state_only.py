@@ -1,5 +1,6 @@
 """Demonstrations without actions: made from states alone, kept so, and refused where they lack."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from gymnasium import spaces
 
 from sb3_il_plus import BC, Demonstrations
+from sb3_il_plus.data.replay_buffer import to_replay_buffer
 from sb3_il_plus.errors import DataError
 from sb3_il_plus.testing.environments import CODES, echo_demonstrations
 
@@ -133,6 +135,9 @@ def test_what_reads_actions_refuses_by_name():
         DataError, match="BC reads the demonstrations' actions, and these have none"
     ):
         BC("MlpPolicy", None, data)
+    rewarded = dataclasses.replace(data, rewards=np.zeros(len(data)))
+    with pytest.raises(DataError, match="a replay buffer reads the demonstrations' actions"):
+        to_replay_buffer(rewarded)
     for convert in (data.to_transitions, data.to_trajectories):
         with pytest.raises(DataError, match="imitation reads the demonstrations' actions"):
             convert()

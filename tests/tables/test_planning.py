@@ -147,6 +147,15 @@ def test_refused_before_anything_trains(
         plan(comparison(environment, **arguments))
 
 
+def test_states_alone_are_for_what_reads_no_actions(tmp_path: Path) -> None:
+    path = str(tmp_path / "states.npz")
+    Demonstrations.load(_demonstrations(tmp_path / "d.npz")).without_actions().save(path)
+    names = set(comparison("CartPole-v1", demonstrations=path).algorithms)
+    assert names >= {"bco", "gaifo"} and not names & {"bc", "gail", "airl", "sqil"}
+    with pytest.raises(InapplicableError, match="bc reads the demonstrations' actions, and those"):
+        plan(comparison("CartPole-v1", demonstrations=path, algorithms=["bc", "bco"]))
+
+
 def test_algorithms_that_need_rewards(tmp_path: Path) -> None:
     plan(comparison("CartPole-v1", algorithms=["ppo"]))
     silent = _demonstrations(tmp_path / "silent.npz", rewards=False)
