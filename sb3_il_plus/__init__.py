@@ -20,6 +20,7 @@ _HOME = {
     "Density": "sb3_il_plus.adapters.density",
     "Expert": "sb3_il_plus.experts.expert",
     "GAIL": "sb3_il_plus.adapters.gail",
+    "MCEIRL": "sb3_il_plus.adapters.mce_irl",
     "GAIfO": "sb3_il_plus.adapters.gaifo",
     "SQIL": "sb3_il_plus.adapters.sqil",
     "collect": "sb3_il_plus.data.collect",
@@ -39,11 +40,12 @@ __all__ = sorted([*_HOME, "__version__"])
 if TYPE_CHECKING:
     from sb3_il_plus.adapters.airl import AIRL as AIRL
     from sb3_il_plus.adapters.bc import BC as BC
-    from sb3_il_plus.adapters.dagger import DAgger as DAgger
     from sb3_il_plus.adapters.bco import BCO as BCO
+    from sb3_il_plus.adapters.dagger import DAgger as DAgger
     from sb3_il_plus.adapters.density import Density as Density
     from sb3_il_plus.adapters.gaifo import GAIfO as GAIfO
     from sb3_il_plus.adapters.gail import GAIL as GAIL
+    from sb3_il_plus.adapters.mce_irl import MCEIRL as MCEIRL
     from sb3_il_plus.adapters.sqil import SQIL as SQIL
     from sb3_il_plus.algorithm import DemonstrationAlgorithm as DemonstrationAlgorithm
     from sb3_il_plus.data.collect import collect as collect

@@ -107,6 +107,21 @@ IMITATION = (
         observation_spaces=(*_VECTORS, "Dict"),
         timestep="environment step",
         requires=("imitation",),
+        limits="the density of pixels says little of what an image shows",
+    ),
+    AlgorithmSpec(
+        name="mce_irl",
+        entry_point="sb3_il_plus.adapters.mce_irl:MCEIRL",
+        family="imitation",
+        summary="MCE-IRL: the reward whose soft-optimal policy visits states as the expert does",
+        paper="Ziebart 2010, PhD thesis, chapters 9 and 10",
+        consumes=frozenset({"demonstrations", "environment", "model"}),
+        action_spaces=("Discrete",),
+        observation_spaces=_VECTORS,
+        timestep="gradient update",
+        requires=("imitation",),
+        reads_actions=False,
+        limits="it plans with the numbered states and actions of a tabular environment",
     ),
 )
 
@@ -118,6 +133,7 @@ def _online(
     action_spaces: tuple[str, ...],
     observation_spaces: tuple[str, ...] = _ALL,
     requires: tuple[str, ...] = (),
+    limits: str = "",
 ) -> AlgorithmSpec:
     """An algorithm of SB3 or sb3-contrib: it trains experts and is the RL reference in tables."""
     return AlgorithmSpec(
@@ -130,10 +146,13 @@ def _online(
         observation_spaces=observation_spaces,
         timestep="environment step",
         requires=requires,
+        limits=limits,
     )
 
 
-    limits: str = "",
+_CONTINUOUS = "its actor gives the components of a continuous action"
+_VALUED = "it values each choice of a Discrete action"
+
 ONLINE_RL = (
     _online("a2c", "stable_baselines3:A2C", "Advantage actor critic", _VECTORS),
     _online(
@@ -152,26 +171,24 @@ ONLINE_RL = (
         "sb3_contrib:ARS",
         "Augmented random search",
         ("Box", "Discrete"),
-        limits=limits,
         _VECTORS,
         limits="sb3-contrib has a LinearPolicy and an MlpPolicy alone for it, each of one action",
     ),
     _online(
-_CONTINUOUS = "its actor gives the components of a continuous action"
-_VALUED = "it values each choice of a Discrete action"
-
         "crossq",
         "sb3_contrib:CrossQ",
         "SAC without target networks, with batch normalisation",
         ("Box",),
         _VECTORS,
         requires=("sb3_contrib.crossq",),
+        limits=f"sb3-contrib has an MlpPolicy alone for it, and {_CONTINUOUS}",
     ),
     _online(
         "maskable_ppo",
         "sb3_contrib:MaskablePPO",
         "PPO with invalid actions masked",
         ("Discrete", "MultiDiscrete", "MultiBinary"),
+        limits="a mask forbids choices, and a continuous action is none",
     ),
     _online("qrdqn", "sb3_contrib:QRDQN", "Quantile regression DQN", ("Discrete",), limits=_VALUED),
     _online(
@@ -180,13 +197,11 @@ _VALUED = "it values each choice of a Discrete action"
         "PPO with an LSTM",
         ("Box", "Discrete", "MultiDiscrete"),
         ("Box", "Discrete", "MultiBinary", "Dict", "Image"),
-        limits=f"sb3-contrib has an MlpPolicy alone for it, and {_CONTINUOUS}",
+        limits="sb3-contrib's LSTM refuses the input size of MultiDiscrete, and MultiBinary "
+        "actions fail since its version 2.9",
     ),
     _online("tqc", "sb3_contrib:TQC", "Truncated quantile critics", ("Box",), limits=_CONTINUOUS),
     _online("trpo", "sb3_contrib:TRPO", "Trust region policy optimisation", _VECTORS),
 )
 
 BUILTIN = IMITATION + ONLINE_RL
-        limits="a mask forbids choices, and a continuous action is none",
-        limits="sb3-contrib's LSTM refuses the input size of MultiDiscrete, and MultiBinary "
-        "actions fail since its version 2.9",

@@ -18,7 +18,7 @@ from stable_baselines3.common.logger import INFO, Logger
 _PREFIXES = {"bc/": "train/", "dagger/": "rollout/"}
 """Upstream's prefix of a name -> ours."""
 
-_DROPPED = frozenset({"global_step", "bc/batch", "bc/samples_so_far", "batch_size"})
+_DROPPED = frozenset({"global_step", "bc/batch", "bc/samples_so_far", "batch_size", "iteration"})
 """Upstream's own step counters, which `time/total_timesteps` replaces."""
 
 _DISCRIMINATOR = {
@@ -117,4 +117,4 @@ def rename(key: str) -> str:
     for theirs, ours in _PREFIXES.items():
         if key.startswith(theirs):
             return ours + key[len(theirs) :]
-    return key
+    return key if "/" in key else f"train/{key}"

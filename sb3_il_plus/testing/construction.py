@@ -21,7 +21,7 @@ from sb3_il_plus.testing.check import (
     learns_from_demonstrator,
     needs_no_environment,
 )
-from sb3_il_plus.testing.environments import EchoEnv, registered_echo
+from sb3_il_plus.testing.environments import registered_echo
 from sb3_il_plus.testing.task import Task
 
 _CONSTRUCTOR = ("policy", "env", "policy_kwargs", "tensorboard_log", "verbose", "seed", "device")
@@ -75,13 +75,13 @@ def check_signature(task: Task) -> None:
 
 def check_construction_from_id(task: Task) -> None:
     """An environment id is enough."""
-    with registered_echo(task.observation, task.action) as env_id:
+    with registered_echo(task.observation, task.action, task.env_class) as env_id:
         _expect_ready(task, task.model(env_id))
 
 
 def check_construction_from_env(task: Task) -> None:
     """So is a plain `Env`."""
-    env: Env = EchoEnv(task.observation, task.action)
+    env: Env = task.env_class(task.observation, task.action)
     model = task.model(env)
     _expect_ready(task, model)
     model.learn(task.timesteps)
@@ -144,7 +144,7 @@ def check_global_random_state(task: Task) -> None:
 def _expect_ready(task: Task, model: Any) -> None:
     """The spaces are the environment's and an observation leads to an action."""
     expect(isinstance(model, task.cls), f"make() returned a {type(model).__name__}")
-    observation = EchoEnv(task.observation, task.action).reset(seed=task.seed)[0]
+    observation = task.env_class(task.observation, task.action).reset(seed=task.seed)[0]
     action, _ = model.predict(observation)
     expect(
         model.action_space.contains(action),

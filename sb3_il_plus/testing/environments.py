@@ -120,17 +120,40 @@ class EchoEnv(gym.Env):
         self._step_in_episode += 1
         said = CODES[self._action].read(action)
         reward = 1.0 - float(np.abs(said - self._bits).mean())
-        first, second = said > 0.5
-        following = self._show(np.array([second, not first], dtype=np.int64))
+        following = self._show(self._following((said > 0.5).astype(np.int64)))
         return following, reward, False, self._step_in_episode == HORIZON, {}
 
     def action_masks(self) -> np.ndarray:
         """Every action is allowed (sb3-contrib's `MaskablePPO` asks for this)."""
         return np.ones(4, dtype=bool)
 
+    def _following(self, said: np.ndarray) -> np.ndarray:
+        first, second = said
+        return np.array([second, 1 - first])
+
     def _show(self, bits: np.ndarray) -> Any:
         self._bits = bits
         return CODES[self._observation].write(bits)
+
+
+class TabularEchoEnv(EchoEnv):
+    """An `EchoEnv` that says how it works, for algorithms that plan.
+
+    It shows which bits were said wrong, so that states alone tell who is right: they are led to 00
+    and stay there. State and action are numbered by their bits, with the first as 2.
+    """
+
+    horizon = HORIZON
+    initial_state_dist = np.full(4, 0.25)
+    transition_matrix = np.eye(4)[np.bitwise_xor.outer(np.arange(4), np.arange(4))]
+
+    def __init__(self, observation: str = "Box", action: str = "Discrete") -> None:
+        super().__init__(observation, action)
+        states = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+        self.observation_matrix = np.stack([CODES[observation].write(bits) for bits in states])
+
+    def _following(self, said: np.ndarray) -> np.ndarray:
+        return np.abs(said - self._bits)
 
 
 def make_echo(
@@ -140,6 +163,7 @@ def make_echo(
     *,
     seed: int | None = None,
     subprocesses: bool = False,
+    env_class: type[EchoEnv] = EchoEnv,
 ) -> VecEnv:
     """Vectorised and monitored copies of an `EchoEnv`.
 
@@ -147,7 +171,7 @@ def make_echo(
     """
 
     def build() -> gym.Env:
-        return Monitor(EchoEnv(observation, action))
+        return Monitor(env_class(observation, action))
 
     # Forked workers need not import torch again, which would take longer than the test.
     venv: VecEnv = (
@@ -176,10 +200,14 @@ def echo_expert(observation: str = "Box", action: str = "Discrete") -> Callable[
 
 
 def echo_demonstrations(
-    observation: str = "Box", action: str = "Discrete", n_episodes: int = 8, seed: int = 0
+    observation: str = "Box",
+    action: str = "Discrete",
+    n_episodes: int = 8,
+    seed: int = 0,
+    env_class: type[EchoEnv] = EchoEnv,
 ) -> Demonstrations:
     """Episodes of the demonstrator, with rewards."""
-    env, expert = EchoEnv(observation, action), echo_expert(observation, action)
+    env, expert = env_class(observation, action), echo_expert(observation, action)
     rng = np.random.default_rng(seed)
     episodes = [_play(env, expert, int(rng.integers(2**31))) for _ in range(n_episodes)]
     observations, actions, rewards = (list(column) for column in zip(*episodes, strict=True))
@@ -202,12 +230,14 @@ def _play(env: EchoEnv, expert: Callable[[Any], Any], seed: int) -> tuple[list, 
 
 
 @contextmanager
-def registered_echo(observation: str = "Box", action: str = "Discrete") -> Iterator[str]:
+def registered_echo(
+    observation: str = "Box", action: str = "Discrete", env_class: type[EchoEnv] = EchoEnv
+) -> Iterator[str]:
     """Give gymnasium an `EchoEnv` under an id for as long as the block lasts."""
     env_id = f"Echo{observation}{action}-v0"
     gym.register(
         env_id,
-        entry_point=f"{EchoEnv.__module__}:{EchoEnv.__name__}",
+        entry_point=f"{env_class.__module__}:{env_class.__name__}",
         kwargs={"observation": observation, "action": action},
     )
     try:

@@ -117,7 +117,7 @@ def expect_refused(task: Task, other: Task, what: str) -> None:
 
 
 def _single(task: Task) -> Any:
-    return EchoEnv(task.observation, task.action).reset(seed=task.seed)[0]
+    return task.env_class(task.observation, task.action).reset(seed=task.seed)[0]
 
 
 CHECKS = (

@@ -22,7 +22,14 @@ from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.persistence import constructor_arguments
 from sb3_il_plus.registry import make
 from sb3_il_plus.spec import AlgorithmSpec
-from sb3_il_plus.testing.environments import CODES, echo_demonstrations, echo_expert, make_echo
+from sb3_il_plus.testing.environments import (
+    CODES,
+    EchoEnv,
+    TabularEchoEnv,
+    echo_demonstrations,
+    echo_expert,
+    make_echo,
+)
 
 QUICK: Mapping[str, Any] = {
     "batch_size": 16,
@@ -35,14 +42,15 @@ QUICK: Mapping[str, Any] = {
     "n_epochs": 2,
     "n_steps": 16,
     "policy_kwargs": {"net_arch": [16]},
+    "pre_timesteps": 24,  # BCO
     "rollout_round_min_episodes": 1,
     "rollout_round_min_timesteps": 16,
     "train_freq": 8,
 }
 
 QUICK_FOR: Mapping[str, Mapping[str, Any]] = {
+    "mce_irl": {"policy_kwargs": None, "reward_net_kwargs": {"hid_sizes": (16,)}},
     "sqil": {"generator_kwargs": {"batch_size": 16, "buffer_size": 500, "learning_starts": 16}},
-    "pre_timesteps": 24,  # BCO
 }
 """What single algorithms need instead, by their names."""
 
@@ -91,10 +99,17 @@ class Task:
         """The algorithm's class."""
         return self.spec.load()
 
+    @property
+    def env_class(self) -> type[EchoEnv]:
+        """The class of the environment: one with a model for algorithms that plan."""
+        return TabularEchoEnv if "model" in self.spec.consumes else EchoEnv
+
     @cached_property
     def demonstrations(self) -> Demonstrations:
         """What it learns from, where it reads demonstrations."""
-        return echo_demonstrations(self.observation, self.action, seed=self.seed)
+        return echo_demonstrations(
+            self.observation, self.action, seed=self.seed, env_class=self.env_class
+        )
 
     @cached_property
     def sources(self) -> dict[str, Any]:
@@ -109,7 +124,12 @@ class Task:
     def env(self, n_envs: int = 1, *, subprocesses: bool = False) -> VecEnv:
         """A freshly seeded environment."""
         return make_echo(
-            self.observation, self.action, n_envs, seed=self.seed, subprocesses=subprocesses
+            self.observation,
+            self.action,
+            n_envs,
+            seed=self.seed,
+            subprocesses=subprocesses,
+            env_class=self.env_class,
         )
 
     def model(self, env: Any = _FRESH, without: str | None = None, **changes: Any) -> Any:
