@@ -183,14 +183,19 @@ def _decode_arguments(
         if name in given:
             continue
         decoded = serialization.decode(value, trusted)
+        lost = {name: decoded}
+        if isinstance(decoded, dict):  # generator_kwargs and the like
+            lost = {f"{name}[{key!r}]": entry for key, entry in decoded.items()}
+            decoded = {k: v for k, v in decoded.items() if not isinstance(v, serialization.Unsaved)}
         if not isinstance(decoded, serialization.Unsaved):
             arguments[name] = decoded
-            continue
-        warnings.warn(
-            f"{name} was a {decoded.description}, which a file cannot hold; its default is used. "
-            f"Pass load(..., {name}=...) to set it",
-            stacklevel=5,
-        )
+        for place, entry in lost.items():
+            if isinstance(entry, serialization.Unsaved):
+                warnings.warn(
+                    f"{place} was a {entry.description}, which a file cannot hold; its default is "
+                    f"used. Pass load(..., {name}=...) to set it",
+                    stacklevel=5,
+                )
     return arguments
 
 

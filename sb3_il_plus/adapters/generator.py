@@ -131,7 +131,7 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
     def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
         """Replace the environment; generator, reward and their optimisers stay.
 
-        With another number of copies, an off-policy generator begins an empty replay buffer.
+        A model that had none takes any number of copies, as in SB3 only the same number afterwards.
         """
         n_before = self.n_envs
         super().set_env(env, force_reset)
