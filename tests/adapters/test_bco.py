@@ -1,5 +1,7 @@
 """BCO: it finds the actions that it is not told, learns from states alone, and resumes exactly."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch as th
@@ -176,6 +178,17 @@ def test_images_and_dicts():
             seed=0,
         ).learn(256)
         assert evaluate(model, make_echo(observation), 4, seed=1).mean_return == HORIZON
+
+
+def test_the_page_in_the_docs_runs(cartpole_demos):
+    text = (Path(__file__).parents[2] / "docs" / "algorithms" / "bco.md").read_text("utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    assert code.count("learn(6_000)") == 1
+    known = {
+        "episodes_of_states": [episode.observations for episode in cartpole_demos[:2].episodes()]
+    }
+    exec(code.replace("learn(6_000)", "learn(300)"), known)
+    assert known["model"].num_timesteps == 300
 
 
 def test_bad_input_is_named(cartpole_demos):

@@ -1,5 +1,7 @@
 """GAIfO: its reward is a function of states and next states alone, and it learns from them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch as th
@@ -67,6 +69,17 @@ def test_saves_its_restriction_and_goes_on(cartpole_demos, tmp_path):
         assert th.equal(value, loaded.discriminator.state_dict()[name]), name
     loaded.learn(128, reset_num_timesteps=False)
     assert loaded.num_timesteps == 384
+
+
+def test_the_page_in_the_docs_runs(cartpole_demos):
+    text = (Path(__file__).parents[2] / "docs" / "algorithms" / "gaifo.md").read_text("utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    assert code.count("learn(100_000)") == 1
+    known = {
+        "episodes_of_states": [episode.observations for episode in cartpole_demos[:2].episodes()]
+    }
+    exec(code.replace("learn(100_000)", "learn(2_000)"), known)
+    assert known["model"].num_timesteps == 2000
 
 
 def test_what_needs_actions_is_refused(cartpole_demos):
