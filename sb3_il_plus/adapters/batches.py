@@ -77,7 +77,7 @@ class Parcels:
 
 def packed(rows: dict[str, Any]) -> dict[str, Any]:
     """`{"obs": ..., "acts": ..., **others}` as the two entries that upstream reads."""
-    observations, actions, *_ = rows.pop("obs"), rows.pop("acts")
+    observations, actions = rows.pop("obs"), rows.pop("acts")
     if not rows and isinstance(observations, th.Tensor):
         return {"obs": observations, "acts": actions}
     entries = observations if isinstance(observations, dict) else {_OBSERVATIONS: observations}

@@ -75,7 +75,7 @@ class BC(SupervisedAlgorithm):
                 f"sequence_length={sequence_length} is for policies with a memory; "
                 f"{self.policy_class.__name__} has none"
             )
-        self._early_stopping = EarlyStopping(early_stopping_patience)
+        self.early_stopping = EarlyStopping(early_stopping_patience)
         self._held_out: Batches | None = None
         if _init_setup_model:
             self._setup_model()
@@ -104,7 +104,7 @@ class BC(SupervisedAlgorithm):
         """Replace the data; the policy and its optimiser stay."""
         super().set_demonstrations(demonstrations)
         if hasattr(self, "trainer"):
-            self._early_stopping.reset()
+            self.early_stopping.reset()
             self._connect_data()
 
     def _connect_data(self) -> None:
@@ -160,9 +160,9 @@ class BC(SupervisedAlgorithm):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         if reset_num_timesteps:
-            self._early_stopping.reset()
+            self.early_stopping.reset()
         network = self._kind.trained(self.policy)
-        self._early_stopping.resume(network)
+        self.early_stopping.resume(network)
         callback.on_training_start(locals(), globals())
         optimizer = self.trainer.optimizer
 
@@ -174,7 +174,7 @@ class BC(SupervisedAlgorithm):
         self.policy.set_training_mode(True)
         self._update_learning_rate(optimizer)
         try:
-            if not self._early_stopping.is_exhausted:
+            if not self.early_stopping.is_exhausted:
                 with upstream_warnings_silenced():
                     self.trainer.train(
                         n_batches=total_timesteps - self.num_timesteps,
@@ -185,7 +185,7 @@ class BC(SupervisedAlgorithm):
         except StopTraining:
             pass
         finally:
-            self._early_stopping.finish(network)
+            self.early_stopping.finish(network)
             self._kind.synchronize(self.policy)
             self.policy.set_training_mode(False)
         callback.on_training_end()
@@ -197,10 +197,10 @@ class BC(SupervisedAlgorithm):
             return True
         if self.num_timesteps % (self.validation_freq or self.updates_per_epoch) == 0:
             loss = self._validation_loss(self._held_out)
-            self._early_stopping.add(loss, self._kind.trained(self.policy))
+            self.early_stopping.add(loss, self._kind.trained(self.policy))
             self.logger.record("train/validation_loss", loss)
             self._dump_logs()
-        return not self._early_stopping.is_exhausted
+        return not self.early_stopping.is_exhausted
 
     @th.no_grad()
     def _validation_loss(self, held_out: Batches) -> float:
@@ -217,11 +217,11 @@ class BC(SupervisedAlgorithm):
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, variables = super()._get_torch_save_params()
         if self.validation_fraction > 0:
-            state_dicts.append("_early_stopping")
+            state_dicts.append("early_stopping")
         return state_dicts, variables
 
     def _state(self) -> dict[str, Any]:
-        state = {**super()._state(), "early_stopping": self._early_stopping.state()}
+        state = {**super()._state(), "early_stopping": self.early_stopping.state()}
         if self._batches is not None:
             state["batches"] = self._batches.sampler.state()
         return state
@@ -231,6 +231,6 @@ class BC(SupervisedAlgorithm):
         super()._load_state(state)
         if other_seed:
             self._connect_data()  # the episodes that are held out depend on the seed
-        self._early_stopping.load_state(state["early_stopping"])
+        self.early_stopping.load_state(state["early_stopping"])
         if self._batches is not None and "batches" in state:
             self._batches.sampler.load_state(state["batches"])

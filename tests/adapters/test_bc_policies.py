@@ -127,6 +127,18 @@ def test_actions_are_scaled_to_the_bounds_and_back(policy_of):
     assert np.abs(chosen - actions).max(axis=0) == pytest.approx(0, abs=0.6)
 
 
+@pytest.mark.parametrize(("policy_of", "action"), [("sac", "Box"), ("dqn", "Discrete")])
+def test_a_learning_rate_schedule_reaches_the_optimiser_that_trains(policy_of, action):
+    def watch(variables, _):
+        (group,) = model._kind.find_optimizer(model.policy).param_groups
+        seen.append(group["lr"])
+        return True
+
+    model, seen = build(policy_of, action, learning_rate=lambda left: 0.01 * left), []
+    model.learn(5, callback=watch)
+    np.testing.assert_allclose(seen, [0.01, 0.008, 0.006, 0.004, 0.002])
+
+
 @pytest.mark.parametrize("loss", ["likelihood", "mse"])
 def test_experts_at_their_bounds_are_cloned(loss):
     """Every action is at a bound, where the inverse tanh is infinite."""
@@ -158,6 +170,14 @@ def test_make_finds_the_policy_of_a_recurrent_algorithm():
     model = make("bc", None, data, policy_of="recurrent_ppo", policy_kwargs=LSTM)
     assert type(model.policy).__name__ == "RecurrentMultiInputActorCriticPolicy"
     assert model.learn(3).num_timesteps == 3
+
+
+def test_arguments_that_are_classes_and_arrays_are_saved(tmp_path):
+    model = build(DQN, "Discrete", class_weights=np.array([1.0, 2.0, 3.0, 4.0]), margin=0.5)
+    model.save(tmp_path / "bc")
+    loaded = BC.load(tmp_path / "bc", demonstrations=model.demonstrations)
+    assert loaded.policy_of is DQN and loaded.margin == 0.5
+    np.testing.assert_array_equal(loaded._objective.class_weights, [1, 2, 3, 4])
 
 
 def test_dqn_predicts_greedily_and_sb3_can_train_on_it():

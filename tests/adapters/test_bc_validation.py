@@ -121,7 +121,7 @@ def test_resuming_equals_never_having_stopped(policy_of, first, tmp_path):
         resumed.learn(100 - first, reset_num_timesteps=False)
     assert resumed.num_timesteps == whole.num_timesteps
     assert differing(whole.get_parameters(), resumed.get_parameters()) == []
-    assert resumed._early_stopping.state() == whole._early_stopping.state()
+    assert resumed.early_stopping.state() == whole.early_stopping.state()
 
 
 def test_every_checkpoint_resumes_to_the_same_end(tmp_path):
@@ -140,24 +140,24 @@ def test_every_checkpoint_resumes_to_the_same_end(tmp_path):
 def test_weights_put_in_between_are_kept():
     model, other = build().learn(100), build(seed=1)
     model.policy.load_state_dict(other.policy.state_dict())
-    model._early_stopping.resume(model.policy)
+    model.early_stopping.resume(model.policy)
     assert differing(model.policy.state_dict(), other.policy.state_dict()) == []
 
 
 def test_a_new_training_forgets_the_best_of_the_last():
     model = build(early_stopping_patience=2).learn(1000)
-    best = model._early_stopping.best_loss
+    best = model.early_stopping.best_loss
     model.learn(5)  # begins anew, from the best weights
     assert model.num_timesteps == 5
-    assert model._early_stopping.best_loss > best
-    assert model._early_stopping.n_since_best == 0
+    assert model.early_stopping.best_loss > best
+    assert model.early_stopping.n_since_best == 0
 
 
 def test_other_demonstrations_forget_it_too():
     model = build(early_stopping_patience=1).learn(1000)
     model.set_demonstrations(echo_like(NOISY))
-    assert not model._early_stopping.is_exhausted
-    assert model.learn(5, reset_num_timesteps=False)._early_stopping.n_since_best == 0
+    assert not model.early_stopping.is_exhausted
+    assert model.learn(5, reset_num_timesteps=False).early_stopping.n_since_best == 0
 
 
 def echo_like(data: Demonstrations) -> Demonstrations:
