@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sb3_il_plus.cli_data import add_commands
 from sb3_il_plus.cli_support import (
     algorithm_settings,
     check_sources,
@@ -344,3 +345,6 @@ def _show(table: Table, out: Path) -> None:
     shown.print(f"\nTable, plots and runs are in {out}", markup=False, highlight=False)
     if table.errors:
         raise typer.Exit(EXIT_JOBS_FAILED)
+
+
+add_commands(app)

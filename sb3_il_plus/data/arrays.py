@@ -38,6 +38,7 @@ def from_arrays(
     action_space: spaces.Space | None = None,
     metadata: Mapping[str, Any] | None = None,
     action_masks: Any = None,
+    validate: bool = True,
 ) -> Demonstrations:
     """Build demonstrations from arrays, flat or one per episode.
 
@@ -60,6 +61,7 @@ def from_arrays(
     :param metadata: JSON-like facts to keep with the data
     :param action_masks: (N, number of choices), or a list of such arrays: true where a choice was
         allowed (see `data.masks`)
+    :param validate: whether to check every value, and not only the lengths
     :raises DataError: something does not fit; the message names the episode, step and column
     """
     observation_space, action_space = resolve_spaces(env, observation_space, action_space)
@@ -88,7 +90,7 @@ def from_arrays(
     check_finals(metadata, REPEATED_FINAL)
     if observation_space is None:
         observation_space = guess_observation_space(complete)
-    return Demonstrations(
+    built = Demonstrations(
         observations=complete,
         actions=flat.actions,
         rewards=flat.rewards,
@@ -99,7 +101,8 @@ def from_arrays(
         action_space=action_space,
         metadata=metadata,
         action_masks=None if flat.action_masks is None else flat.action_masks.astype(bool),
-    ).validate()
+    )
+    return built.validate() if validate else built
 
 
 def resolve_spaces(

@@ -353,11 +353,11 @@ def _rows_of(piece: Demonstrations) -> dict[str, Any]:
 
 def _growing(hdf5: Any, name: str, like: np.ndarray) -> Any:
     """An empty array that grows by rows."""
-    row_bytes = max(1, like[:1].nbytes)
+    n_rows = min(len(like), _CHUNK_BYTES // max(1, like[:1].nbytes))
     return hdf5.create_dataset(
         name,
         shape=(0, *like.shape[1:]),
         maxshape=(None, *like.shape[1:]),
-        chunks=(max(1, _CHUNK_BYTES // row_bytes), *like.shape[1:]),
+        chunks=(max(1, n_rows), *like.shape[1:]),
         dtype=like.dtype,
     )

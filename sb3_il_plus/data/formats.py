@@ -6,10 +6,14 @@ of pieces (see `stream.py`), and a writer that takes one.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from gymnasium import spaces
 
 from sb3_il_plus.data import d4rl, hdf5, imitation_files, mapped, minari, npz, plain_npz
 from sb3_il_plus.data.demonstrations import Demonstrations
@@ -134,7 +138,10 @@ def load(path: str | Path, **hints: Any) -> Demonstrations:
     format_, place = recognise(path)
     given = Hints.of(**hints)
     with reading(path, format_.description):
-        loaded = format_.load(place) if format_.load else joined(format_.read(place, given))
+        if format_.load and not given.clip_actions:
+            loaded = format_.load(place)
+        else:
+            loaded = joined(_clipped(format_.read(place, given), given))
         return _agreeing(loaded, given)
 
 
@@ -155,7 +162,7 @@ def read(path: str | Path, **hints: Any) -> Iterator[Demonstrations]:
     format_, place = recognise(path)
     given = Hints.of(**hints)
     with reading(path, format_.description):
-        first, pieces = first_of(format_.read(place, given))
+        first, pieces = first_of(_clipped(format_.read(place, given), given))
         _agreeing(first, given)
     return pieces
 
@@ -236,6 +243,17 @@ def _named(name: str) -> Format:
             return format_
     names = [format_.name for format_ in FORMATS]
     raise FileError(f"there is no format {name!r}{suggest(name, names)}")
+
+
+def _clipped(pieces: Iterator[Demonstrations], hints: Hints) -> Iterator[Demonstrations]:
+    """Clip actions to the bounds of their space, if that is asked for."""
+    for piece in pieces:
+        space = piece.action_space
+        if hints.clip_actions and isinstance(space, spaces.Box):
+            actions = np.clip(piece.actions, space.low, space.high).astype(piece.actions.dtype)
+            yield dataclasses.replace(piece, actions=actions)
+        else:
+            yield piece
 
 
 def _agreeing(data: Demonstrations, hints: Hints) -> Demonstrations:

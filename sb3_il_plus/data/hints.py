@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_il_plus.errors import DataError
 
@@ -25,11 +26,14 @@ class Hints:
     :param observation_space: of the environment in which the data was recorded
     :param action_space: of that environment
     :param max_episode_steps: its time limit
+    :param clip_actions: whether to clip continuous actions to the bounds of their space, as
+        environments do; many policies exceed them, and many files hold what the policy said
     """
 
     observation_space: spaces.Space | None = None
     action_space: spaces.Space | None = None
     max_episode_steps: int | None = None
+    clip_actions: bool = False
 
     @classmethod
     def of(
@@ -38,6 +42,7 @@ class Hints:
         observation_space: spaces.Space | None = None,
         action_space: spaces.Space | None = None,
         max_episode_steps: int | None = None,
+        clip_actions: bool = False,
     ) -> Hints:
         """Take what is not given from an environment.
 
@@ -46,7 +51,7 @@ class Hints:
         if max_episode_steps is not None and max_episode_steps < 1:
             raise DataError(f"max_episode_steps={max_episode_steps} must be at least 1")
         if env is None:
-            return cls(observation_space, action_space, max_episode_steps)
+            return cls(observation_space, action_space, max_episode_steps, clip_actions)
         from sb3_il_plus.environments import make_env
 
         made = make_env(env) if isinstance(env, str) else None
@@ -56,6 +61,7 @@ class Hints:
                 observation_space or source.observation_space,
                 action_space or source.action_space,
                 max_episode_steps or getattr(_spec(source), "max_episode_steps", None),
+                clip_actions,
             )
         finally:
             if made is not None:
@@ -81,6 +87,6 @@ def warn(message: str) -> None:
 
 def _spec(env: Any) -> Any:
     try:
-        return env.get_attr("spec")[0] if hasattr(env, "get_attr") else env.spec
+        return env.get_attr("spec")[0] if isinstance(env, VecEnv) else env.spec
     except (AttributeError, NotImplementedError):
         return None

@@ -188,7 +188,8 @@ def _is_path(target: str | Path) -> bool:
 
 def _folder(target: str | Path) -> Path:
     if _is_path(target):
-        return Path(target).expanduser()
+        # Minari's own code fails on relative paths.
+        return Path(target).expanduser().absolute()
     from minari.dataset.minari_dataset import parse_dataset_id
     from minari.storage.datasets_root_dir import get_dataset_path
 

@@ -127,6 +127,7 @@ def _demonstrations(given: Flat, hints: Hints) -> Demonstrations:
         truncations=truncations,
         observation_space=hints.observation_space,
         action_space=hints.action_space,
+        validate=False,
         **columns,
     )
 
