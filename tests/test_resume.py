@@ -308,10 +308,10 @@ def test_killed_and_resumed_it_learns_as_well(name, tmp_path):
     if is_exact(spec):
         pytest.skip("it ends at the same model, bit for bit")
     task = Task(spec, tmp_path)
-    total_timesteps = 32 * task.timesteps
+    total_timesteps = 42 * task.timesteps
     path = killed_and_resumed(task, tmp_path / "run", total_timesteps, 0, learning_rate=3e-3)
     task.model(learning_rate=3e-3).learn(total_timesteps).save(tmp_path / "whole.zip")
-    # Over GAIL, AIRL and SQIL with 3 seeds each, the returns differ by 0.7 at most.
+    # AIRL, the slowest, reaches the expert's 8 in this time with each of 8 seeds, killed or not.
     assert mean_return(path, task) >= mean_return(tmp_path / "whole.zip", task) - 1.2
 
 
