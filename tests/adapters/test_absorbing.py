@@ -59,7 +59,10 @@ def build(demos, cls=GAIL, generator="ppo", env=None, **kwargs):
     return cls("MlpPolicy", env, demos, **arguments)
 
 
-@pytest.mark.parametrize(("generator", "timesteps"), [("ppo", 5000), ("dqn", 3000)])
+@pytest.mark.parametrize(
+    ("generator", "timesteps"),
+    [("ppo", 5000), pytest.param("dqn", 3000, marks=pytest.mark.slow)],
+)
 def test_a_learner_that_is_paid_for_surviving_imitates_an_expert_that_ends(
     generator, timesteps, demos
 ):
