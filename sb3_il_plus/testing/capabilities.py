@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
-from sb3_il_plus.catalog import BUILTIN, IMITATION, ONLINE_RL
+from sb3_il_plus.catalog import BUILTIN
 from sb3_il_plus.spec import AlgorithmSpec
 from sb3_il_plus.testing import prediction
 from sb3_il_plus.testing.check import Check, ConformanceError
@@ -38,22 +38,18 @@ axes. A `Dict` may hold images. The default policy and generator were used; with
 """
 
 
-def page(families: dict[str, Sequence[AlgorithmSpec]]) -> str:
-    """The page, from what the specs claim.
-
-    :param families: heading of a table -> the algorithms in it
-    """
+def page(specs: Sequence[AlgorithmSpec] = BUILTIN) -> str:
+    """The page, from what the specs claim: a table for each family and role of a space."""
     parts = [_INTRODUCTION]
     for role, names in SPACES.items():
         parts.append(f"## {role.capitalize()} spaces\n")
-        for heading, specs in families.items():
-            head = [heading, *names]
-            rows = [[f"`{spec.name}`", *_answers(spec, role)] for spec in specs]
+        for family in dict.fromkeys(spec.family for spec in specs):
+            head = [family.replace("_", " "), *names]
+            members = [spec for spec in specs if spec.family == family]
+            rows = [[f"`{spec.name}`", *_answers(spec, role)] for spec in members]
             parts.append("\n".join(map(_row, [head, ["---"] * len(head), *rows])) + "\n")
-    parts.append("## Why not\n")
-    refusing = [spec for specs in families.values() for spec in specs if _refuses(spec)]
-    parts.append("\n".join(f"- `{spec.name}`: {spec.limits}." for spec in refusing) + "\n")
-    return "\n".join(parts)
+    reasons = [f"- `{spec.name}`: {spec.limits}." for spec in specs if _refuses(spec)]
+    return "\n".join([*parts, "## Why not\n", *reasons]) + "\n"
 
 
 def contradictions(spec: AlgorithmSpec) -> Iterator[str]:
@@ -97,12 +93,6 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-FAMILIES: dict[str, Sequence[AlgorithmSpec]] = {
-    "imitation": IMITATION,
-    "reinforcement learning": ONLINE_RL,
-}
-
-
 def main() -> int:
     """Print the page, or the cells that are not as claimed; returns the exit status."""
     found: list[str] = []
@@ -112,7 +102,7 @@ def main() -> int:
     if found:
         print(*found, sep="\n", file=sys.stderr)
         return 1
-    print(page(FAMILIES), end="")
+    print(page(), end="")
     return 0
 
 
