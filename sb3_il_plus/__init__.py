@@ -22,6 +22,7 @@ _HOME = {
     "GAIL": "sb3_il_plus.adapters.gail",
     "MCEIRL": "sb3_il_plus.adapters.mce_irl",
     "GAIfO": "sb3_il_plus.adapters.gaifo",
+    "PreferenceComparisons": "sb3_il_plus.adapters.preference_comparisons",
     "SQIL": "sb3_il_plus.adapters.sqil",
     "collect": "sb3_il_plus.data.collect",
     "evaluate": "sb3_il_plus.evaluation",
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from sb3_il_plus.adapters.gaifo import GAIfO as GAIfO
     from sb3_il_plus.adapters.gail import GAIL as GAIL
     from sb3_il_plus.adapters.mce_irl import MCEIRL as MCEIRL
+    from sb3_il_plus.adapters.preference_comparisons import (
+        PreferenceComparisons as PreferenceComparisons,
+    )
     from sb3_il_plus.adapters.sqil import SQIL as SQIL
     from sb3_il_plus.algorithm import DemonstrationAlgorithm as DemonstrationAlgorithm
     from sb3_il_plus.data.collect import collect as collect

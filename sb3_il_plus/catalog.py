@@ -125,6 +125,22 @@ IMITATION = (
     ),
 )
 
+PREFERENCES = (
+    AlgorithmSpec(
+        name="preference_comparisons",
+        entry_point="sb3_il_plus.adapters.preference_comparisons:PreferenceComparisons",
+        family="preferences",
+        summary="Preference comparisons: RL on a reward that agrees with preferred fragments",
+        paper="Christiano et al. 2017, arXiv:1706.03741",
+        consumes=frozenset({"environment", "rewards"}),
+        action_spaces=_VECTORS,
+        observation_spaces=_VECTORS,
+        timestep="environment step",
+        requires=("imitation",),
+        limits="upstream's reward nets read one array",
+    ),
+)
+
 
 def _online(
     name: str,
@@ -204,4 +220,4 @@ ONLINE_RL = (
     _online("trpo", "sb3_contrib:TRPO", "Trust region policy optimisation", _VECTORS),
 )
 
-BUILTIN = IMITATION + ONLINE_RL
+BUILTIN = IMITATION + PREFERENCES + ONLINE_RL

@@ -27,7 +27,7 @@ class AlgorithmSpec:
 
     :param name: what users type, in lower case: `make("gail")`
     :param entry_point: where its class is, `"package.module:Class"`
-    :param family: `"imitation"`, `"offline_rl"`, `"online_rl"`, or a plugin's own
+    :param family: `"imitation"`, `"preferences"`, `"offline_rl"`, `"online_rl"`, or a plugin's own
     :param summary: one line
     :param paper: authors and year, or a link
     :param consumes: what it must be given to learn: a subset of `demonstrations`, `rewards` (in

@@ -21,15 +21,20 @@ _PREFIXES = {"bc/": "train/", "dagger/": "rollout/"}
 _DROPPED = frozenset({"global_step", "bc/batch", "bc/samples_so_far", "batch_size", "iteration"})
 """Upstream's own step counters, which `time/total_timesteps` replaces."""
 
-_DISCRIMINATOR = {
-    "disc_acc": "disc_accuracy",
-    "disc_acc_expert": "disc_accuracy_expert",
-    "disc_acc_gen": "disc_accuracy_generator",
-    "disc_entropy": "disc_entropy",
-    "disc_gradient_penalty": "disc_gradient_penalty",
-    "disc_loss": "disc_loss",
+_IN_SECTION = {
+    "disc": {
+        "disc_acc": "disc_accuracy",
+        "disc_acc_expert": "disc_accuracy_expert",
+        "disc_acc_gen": "disc_accuracy_generator",
+        "disc_entropy": "disc_entropy",
+        "disc_gradient_penalty": "disc_gradient_penalty",
+        "disc_loss": "disc_loss",
+    },
+    "preferences": {"entropy": "preference_entropy"},
+    "reward": {"loss": "reward_loss", "accuracy": "reward_accuracy"},
 }
-"""Upstream's name of a discriminator's figure -> ours; its others only repeat the batch size."""
+"""What repeats within a round (see `accumulate_means`): upstream's name of a figure -> ours; its
+others only repeat the batch size, or need rewards that nobody may have."""
 
 
 @contextmanager
@@ -59,7 +64,7 @@ class BridgeLogger(HierarchicalLogger):
         Logger.__init__(self, folder=None, output_formats=[])
         self._model = model
         self._on_dump = on_dump
-        self._in_discriminator = False
+        self._section = ""
 
     @property
     def _target(self) -> Logger | None:
@@ -68,19 +73,29 @@ class BridgeLogger(HierarchicalLogger):
     @contextmanager
     def accumulate_means(self, name: str) -> Iterator[None]:
         """Upstream's context for figures that repeat within a round: their means are logged."""
-        self._in_discriminator = name == "disc"
+        self._section = name
         try:
             yield
         finally:
-            self._in_discriminator = False
+            self._section = ""
+
+    @contextmanager
+    def add_key_prefix(self, prefix: str) -> Iterator[None]:
+        """Upstream's context for figures of one epoch, which are averaged like all in a round."""
+        yield
+
+    def get_accumulate_prefixes(self) -> str:
+        """Upstream's prefixes, of which there are none here."""
+        return ""
 
     def record(self, key: str, value: Any, exclude: Any = None) -> None:
         """Forward a figure under SB3's name for it."""
         if self._target is None or key in _DROPPED or key.startswith("time/"):
             return
-        if self._in_discriminator:
-            if key in _DISCRIMINATOR:
-                self._target.record_mean(f"train/{_DISCRIMINATOR[key]}", value, exclude)
+        if self._section:
+            if key in _IN_SECTION.get(self._section, {}):
+                ours = _IN_SECTION[self._section][key]
+                self._target.record_mean(f"train/{ours}", value, exclude)
         else:
             self._target.record(rename(key), value, exclude)
 

@@ -17,7 +17,7 @@ _PROBE_SEED = 0
 
 
 def check_horizon(
-    demonstrations: Demonstrations, env: VecEnv, algorithm: str, *, can_pad: bool = False
+    demonstrations: Demonstrations | None, env: VecEnv, algorithm: str, *, can_pad: bool = False
 ) -> None:
     """Refuse a variable horizon, seen in the demonstrations or in two random episodes.
 
@@ -27,9 +27,11 @@ def check_horizon(
     :param can_pad: whether the algorithm has `horizon="pad"`, too
     :raises InapplicableError: episodes differ in length; the message explains it and the choices
     """
-    ended = demonstrations.terminations | demonstrations.truncations
-    complete = ended[demonstrations.offsets[1:] - 1]
-    lengths = {int(n) for n in demonstrations.episode_lengths[complete]}
+    lengths: set[int] = set()
+    if demonstrations is not None:
+        ended = demonstrations.terminations | demonstrations.truncations
+        complete = ended[demonstrations.offsets[1:] - 1]
+        lengths = {int(n) for n in demonstrations.episode_lengths[complete]}
     if len(lengths) < 2:
         lengths |= _probe(env, longest=max(lengths, default=1000))
     if len(lengths) > 1:

@@ -59,8 +59,8 @@ def always(spec: AlgorithmSpec) -> bool:
 
 
 def learns_from_demonstrator(spec: AlgorithmSpec) -> bool:
-    """Whether it learns from demonstrations or an expert, and so extends our base class."""
-    return bool(spec.consumes & {"demonstrations", "expert"})
+    """Whether it learns from what somebody shows or prefers, and so extends our base class."""
+    return bool(spec.consumes & {"demonstrations", "expert"}) or spec.family == "preferences"
 
 
 def reads_demonstrations(spec: AlgorithmSpec) -> bool:

@@ -50,6 +50,15 @@ QUICK: Mapping[str, Any] = {
 
 QUICK_FOR: Mapping[str, Mapping[str, Any]] = {
     "mce_irl": {"policy_kwargs": None, "reward_net_kwargs": {"hid_sizes": (16,)}},
+    "preference_comparisons": {
+        "fragment_length": 2,
+        "gatherer_kwargs": {"temperature": 0},
+        "initial_epoch_multiplier": 5.0,
+        "num_iterations": 2,
+        "reward_net_kwargs": {"hid_sizes": (16,)},
+        "reward_trainer_kwargs": {"batch_size": 10, "epochs": 2, "lr": 0.02},
+        "total_comparisons": 50,
+    },
     "sqil": {"generator_kwargs": {"batch_size": 16, "buffer_size": 500, "learning_starts": 16}},
 }
 """What single algorithms need instead, by their names."""
