@@ -73,7 +73,7 @@ class BridgeLogger(HierarchicalLogger):
     @contextmanager
     def accumulate_means(self, name: str) -> Iterator[None]:
         """Upstream's context for figures that repeat within a round: their means are logged."""
-        self._section = name
+        self._section = name if name in _IN_SECTION else ""
         try:
             yield
         finally:
