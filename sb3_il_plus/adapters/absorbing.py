@@ -7,10 +7,11 @@ itself for ever. The reward net judges it like any other, and no episode ends ea
 
     R_T = r(s_T, a_T, s_a) + γ r(s_a) / (1 − γ)        the return of the last step, there and here
 
-Policies and critics never see s_a: the return above is all that follows, known without a critic. So
-observation space, policy, episodes and timesteps stay the environment's own. Only the reward net
-knows s_a, by one more feature. Elsewhere, s_a is the observation that is NaN in every place, which
-no environment shows. An episode cut by a time limit has not ended, and its value is the critic's.
+The authors' code has the critic learn the second term; here it is computed. So policies and critics
+never see s_a, and observation space, policy, episodes and timesteps stay the environment's own.
+Only the reward net knows s_a, by one more feature. Elsewhere, s_a is the observation that is NaN in
+every place, which no environment shows. An episode cut by a time limit has not ended, and its value
+is the critic's.
 """
 
 from __future__ import annotations
