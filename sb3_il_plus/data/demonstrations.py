@@ -121,6 +121,8 @@ class Demonstrations:
         if self.rewards is not None:
             returns = self.episode_returns
             parts.append(f"return {returns.mean():.1f} ± {returns.std():.1f}")
+        if not self.has_actions:
+            parts.append("actions unknown")
         if "env_id" in self.metadata:
             parts.append(str(self.metadata["env_id"]))
         return f"Demonstrations({', '.join(parts)})"

@@ -24,6 +24,7 @@ class TestFromArrays:
     def test_one_array_for_each_episode(self):
         data = Demonstrations.from_arrays([walk(4), walk(6, 10)], action_space=CHOICE)
         assert data.episode_lengths.tolist() == [3, 5]
+        assert repr(data) == "Demonstrations(2 episodes, 8 transitions, actions unknown)"
         assert data.truncations.sum() == 2 and not data.terminations.any()
         index = np.arange(8)
         np.testing.assert_array_equal(
