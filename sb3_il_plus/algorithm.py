@@ -21,7 +21,6 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import KVWriter
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
     ActorCriticPolicy,
@@ -38,6 +37,7 @@ from sb3_il_plus.data.state_only import require_actions
 from sb3_il_plus.data.validation import fit_to
 from sb3_il_plus.environments import is_placeholder, make_env, placeholder_env
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
+from sb3_il_plus.history import HistoryWriter
 from sb3_il_plus.randomness import child_seed, fresh_seed, set_global_states
 from sb3_il_plus.registry import registry
 from sb3_il_plus.spec import AlgorithmSpec
@@ -133,7 +133,7 @@ class DemonstrationAlgorithm(BaseAlgorithm):
         self.normalize_observations = normalize_observations
         self._check_spaces()
         self._base_seed = fresh_seed() if seed is None else seed
-        self._history = _HistoryWriter()
+        self._history = HistoryWriter()
         self.demonstrations = None
         if data is not None:
             self.set_demonstrations(data)
@@ -372,20 +372,3 @@ class DemonstrationAlgorithm(BaseAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
-
-
-class _HistoryWriter(KVWriter):
-    """A logger output that keeps every dump as a dict."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-
-    def write(
-        self, key_values: dict[str, Any], key_excluded: dict[str, Any], step: int = 0
-    ) -> None:
-        # Plain numbers, so that the history is JSON.
-        row = {name: getattr(v, "item", lambda v=v: v)() for name, v in key_values.items()}
-        self.rows.append({**row, "timesteps": step})
-
-    def close(self) -> None:
-        """Nothing to close."""
