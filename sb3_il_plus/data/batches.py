@@ -17,13 +17,13 @@ from stable_baselines3.common.utils import get_device
 
 from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.demonstrations import Demonstrations
-from sb3_il_plus.data.records import MappedColumns, Records, TransitionBatch, Transitions
+from sb3_il_plus.data.records import InFiles, InMemory, TransitionBatch, Transitions
 from sb3_il_plus.data.sampling import TensorColumns
 from sb3_il_plus.errors import DataError
 from sb3_il_plus.randomness import child_generator
 
-_AHEAD_BYTES, _MOST_AHEAD = 2**20, 32
-"""As much as stays in a processor's cache is drawn ahead, and at most so many batches."""
+_MOST_AHEAD = 2048
+"""Batches drawn at a time, however small they are."""
 
 
 class TransitionSampler:
@@ -50,16 +50,17 @@ class TransitionSampler:
         self.n, self.batch_size = len(demonstrations), batch_size
         self.device = get_device(device)
         mapped = any(map(col.is_mapped, demonstrations.columns().values()))
-        keep = MappedColumns if mapped else Records
+        keep = InFiles if mapped else InMemory
         self._transitions: Transitions = keep(demonstrations, self.device)
-        n_fitting = _AHEAD_BYTES // (batch_size * self._transitions.transition_bytes)
-        self._n_ahead = min(max(1, n_fitting), _MOST_AHEAD)
+        batch_bytes = batch_size * self._transitions.record_bytes
+        self.n_ahead = min(max(1, self._transitions.ahead_bytes // batch_bytes), _MOST_AHEAD)
+        """Batches that are gathered at a time."""
         self._rng = child_generator(seed, "transitions")
         self._draw()
 
     def sample(self) -> TransitionBatch:
         """The next batch; its tensors are the caller's to keep or change."""
-        if self._position == self._n_ahead:
+        if self._position == self.n_ahead:
             self._draw()
         self._position += 1
         return self._ahead[self._position - 1]
@@ -90,8 +91,9 @@ class TransitionSampler:
 
     def _draw(self) -> None:
         """Gather the batches that come next."""
+        self._ahead: list[TransitionBatch] = []  # lets go of the last ones first
         self._state_before = self._rng.bit_generator.state
-        index = self._rng.integers(self.n, size=self._n_ahead * self.batch_size)
+        index = self._rng.integers(self.n, size=self.n_ahead * self.batch_size)
         columns = [self._split(column) for column in self._transitions.gather(index)]
         self._ahead = [TransitionBatch(*batch) for batch in zip(*columns, strict=True)]
         self._position = 0
@@ -101,4 +103,4 @@ class TransitionSampler:
         if isinstance(columns, dict):
             parts = zip(*map(self._split, columns.values()), strict=True)
             return [dict(zip(columns, part, strict=True)) for part in parts]
-        return list(columns.unflatten(0, (self._n_ahead, self.batch_size)).unbind(0))
+        return list(columns.unflatten(0, (self.n_ahead, self.batch_size)).unbind(0))

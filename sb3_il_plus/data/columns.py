@@ -6,6 +6,7 @@ asks whether it holds an array or a dict.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -89,9 +90,23 @@ def read_only(column: Any) -> np.ndarray:
     return view
 
 
-def is_mapped(column: np.ndarray | None) -> bool:
+def is_mapped(column: np.ndarray) -> bool:
     """Whether an array is mapped from a file, or a view of one that is."""
+    return _mapping(column) is not None
+
+
+def release(column: np.ndarray) -> None:
+    """Let go of the pages of a mapped file, which count as this process's memory; no value is lost.
+
+    They stay in the operating system's cache for as long as nobody else needs the memory.
+    """
+    mapping = _mapping(column)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def _mapping(column: np.ndarray) -> mmap.mmap | None:
     base: Any = column
-    while base is not None and not isinstance(base, np.memmap):
+    while base is not None and not isinstance(base, mmap.mmap):
         base = getattr(base, "base", None)
-    return base is not None
+    return base

@@ -89,7 +89,11 @@ def read_mapped(path: str | Path, hints: Hints | None = None) -> Iterator[Demons
     path = Path(path)
     with reading(path, "folder of mapped demonstrations"):
         header = _read_header(path)
-        yield from header.verified(in_pieces(_open(path, header)))
+        demonstrations = _open(path, header)
+        for piece in header.verified(in_pieces(demonstrations)):
+            yield piece
+            for column in demonstrations.columns().values():
+                col.release(column)
 
 
 class _ColumnFile:

@@ -1,16 +1,16 @@
-"""Transitions as rows of one table, or in mapped columns: how `TransitionSampler` keeps them.
+"""Transitions as records: how `TransitionSampler` keeps and reads them.
 
-In memory a transition is a *record*: its columns stand side by side, and the next observation is
-the beginning of the record behind it. So whatever the number of columns, a batch is one indexing
-operation and each transition one place in memory.
+A *record* has the columns of a transition side by side, so that gathering a batch is one indexing
+operation and a transition is one place in memory, however many columns there are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch as th
@@ -21,6 +21,12 @@ from sb3_il_plus.data.sampling import TensorColumns
 
 _WORD = np.dtype(np.int32)
 """Tables are made of these, as indexing four bytes at a time is faster than one."""
+
+_AHEAD_BYTES = 2**20
+"""Records that are gathered at a time from memory: what stays in a processor's cache."""
+
+_SWEEP_AHEAD_BYTES, _SWEPT_BYTES = 2**26, 2**25
+"""Records gathered in one sweep through files, and bytes of files between letting pages go."""
 
 
 class TransitionBatch(NamedTuple):
@@ -41,60 +47,59 @@ class TransitionBatch(NamedTuple):
 class Transitions(Protocol):
     """Where transitions are kept."""
 
-    transition_bytes: int
-    """Size of a transition with its next observation."""
+    record_bytes: int
+    """Size of one transition with its next observation."""
+    ahead_bytes: int
+    """How much is best gathered at a time."""
 
     def gather(self, index: np.ndarray) -> TransitionBatch:
         """The transitions `index`, on the device."""
 
 
-class Records:
+class InMemory:
     """Transitions in memory, moved to the device once.
+
+    The table has a row for each observation. What is gathered is a window of it: a row, and of the
+    row behind it the beginning, which is the next observation.
 
     :param data: demonstrations with rewards
     :param device: where the table is kept
     """
 
+    ahead_bytes = _AHEAD_BYTES
+
     def __init__(self, data: Demonstrations, device: th.device) -> None:
-        self._rows = data.observation_rows(np.arange(len(data)))
-        self._device = device
-        self._names = [name for name, _ in col.named(data.observations)]
-        columns = dict(col.named(data.observations)) | _others(data)
-        self._fields = _side_by_side(columns)
-        self._width = sum(field.n_words for field in self._fields.values())
+        self._rows, self._device = data.observation_rows(np.arange(len(data))), device
+        columns = _columns(data)
+        observed = [column for column in columns if column.name == _OBSERVATIONS]
+        others = [c for c in columns if c.name not in (_OBSERVATIONS, _NEXT)]
+        fields = _side_by_side([*observed, *others])
+        width = sum(field.n_words for field in fields)
         # NumPy asks for huge pages where torch does not, and scattered reads need them.
-        table = np.zeros((len(data) + data.n_episodes, self._width), _WORD)
-        for name, column in columns.items():
-            rows = slice(None) if name in self._names else self._rows
-            self._fields[name].in_table(table)[rows] = column.reshape(len(column), -1)
-        # Each window is a record and the observation behind it; the last row begins none.
-        observed = sum(self._fields[name].n_words for name in self._names)
-        size = (len(table) - 1, self._width + observed)
-        self._windows = th.from_numpy(table).to(device).as_strided(size, (self._width, 1))
-        self._keys = list(data.observations) if isinstance(data.observations, dict) else None
-        self.transition_bytes = size[1] * _WORD.itemsize
+        table = np.zeros((len(data) + data.n_episodes, width), _WORD)
+        for field in fields:
+            rows = slice(None) if field.column.name == _OBSERVATIONS else self._rows
+            field.in_table(table)[rows] = _flat(field.column.values)
+        self._fields = [*fields, *(field.behind(width) for field in fields[: len(observed)])]
+        size = (len(table) - 1, sum(field.n_words for field in self._fields))
+        self._windows = th.from_numpy(table).to(device).as_strided(size, (width, 1))
+        self.record_bytes = size[1] * _WORD.itemsize
 
     def gather(self, index: np.ndarray) -> TransitionBatch:
         """The transitions `index`, on the device."""
         rows = th.from_numpy(self._rows[index]).to(self._device)
-        windows = self._windows.index_select(0, rows)
-        values = {name: field.in_windows(windows) for name, field in self._fields.items()}
-        return TransitionBatch(
-            observations=self._columns([values[name] for name in self._names]),
-            actions=values["actions"],
-            next_observations=self._columns(
-                [self._fields[name].in_windows(windows, self._width) for name in self._names]
-            ),
-            rewards=values["rewards"],
-            terminations=values["terminations"],
+        records = self._windows.index_select(0, rows)
+        return _batch(
+            (field.column for field in self._fields), (field.of(records) for field in self._fields)
         )
 
-    def _columns(self, tensors: list[th.Tensor]) -> TensorColumns:
-        return tensors[0] if self._keys is None else dict(zip(self._keys, tensors, strict=True))
 
+class InFiles:
+    """Transitions in mapped files: only the rows that are drawn are read, in the files' order.
 
-class MappedColumns:
-    """Transitions in files: only the rows that are drawn are read.
+    Scattered reads of mapped files cost most in the page tables. So very many transitions are
+    gathered at a time, in one sweep from the files' beginning to their end, and the pages are let
+    go behind it: the resident memory is that of a part of the sweep, whatever the size of the data.
 
     :param data: demonstrations with rewards, mapped from files
     :param device: where the rows are moved
@@ -102,85 +107,136 @@ class MappedColumns:
 
     def __init__(self, data: Demonstrations, device: th.device) -> None:
         self._data, self._device = data, device
-        row_bytes = [column[:1].nbytes for _, column in col.named(data.observations)]
-        self.transition_bytes = 2 * sum(row_bytes) + data.actions[:1].nbytes + 8
+        self._columns = _columns(data)
+        self.record_bytes = sum(column.values[:1].nbytes for column in self._columns)
+        n_bytes = sum(column.nbytes for column in data.columns().values())
+        self._n_parts = -(-n_bytes // _SWEPT_BYTES)
+        self.ahead_bytes = int(np.clip(n_bytes, _AHEAD_BYTES, _SWEEP_AHEAD_BYTES))
 
     def gather(self, index: np.ndarray) -> TransitionBatch:
         """The transitions `index`, on the device."""
-        data, rows = self._data, self._data.observation_rows(index)
-        assert data.rewards is not None
-        return TransitionBatch(
-            observations=self._take(data.observations, rows),
-            actions=self._take_one(data.actions, index),
-            next_observations=self._take(data.observations, rows + 1),
-            rewards=self._take_one(data.rewards, index)[:, None],
-            terminations=self._take_one(data.terminations, index)[:, None].float(),
-        )
+        order = np.argsort(index)
+        found = self._sweep(index[order])
+        drawn = np.empty_like(order)
+        drawn[order] = np.arange(len(order))
+        tensors = []
+        for column in self._columns:
+            values = found.pop(0).take(drawn, axis=0).astype(column.dtype, copy=False)
+            tensors.append(th.from_numpy(values).to(self._device))
+        return _batch(self._columns, tensors)
 
-    def _take(self, columns: col.Columns, rows: np.ndarray) -> TensorColumns:
-        if isinstance(columns, dict):
-            return {key: self._take_one(column, rows) for key, column in columns.items()}
-        return self._take_one(columns, rows)
+    def _sweep(self, steps: np.ndarray) -> list[np.ndarray]:
+        """Each column's rows of sorted steps."""
+        rows = self._data.observation_rows(steps)
+        places = {_OBSERVATIONS: rows, _NEXT: rows + 1}
+        found = [
+            np.empty((len(steps), *column.values.shape[1:]), column.values.dtype)
+            for column in self._columns
+        ]
+        cuts = np.searchsorted(steps, np.linspace(0, len(self._data), self._n_parts + 1))
+        for start, stop in pairwise(cuts.tolist()):
+            for column, values in zip(self._columns, found, strict=True):
+                part = places.get(column.name, steps)[start:stop]
+                # "clip" is the mode that does not copy; no row is outside.
+                np.take(column.values, part, 0, values[start:stop], mode="clip")
+            if self._n_parts > 1:
+                for values in self._data.columns().values():
+                    col.release(values)
+        return found
 
-    def _take_one(self, column: np.ndarray, rows: np.ndarray) -> th.Tensor:
-        taken = np.take(column, rows, axis=0)
-        return th.from_numpy(taken.astype(_tensor_dtype(taken.dtype), copy=False)).to(self._device)
+
+_OBSERVATIONS, _NEXT = "observations", "next_observations"
+
+
+class _Column(NamedTuple):
+    """A column of transitions."""
+
+    name: str
+    """As in `TransitionBatch`."""
+    key: str | None
+    """Of a Dict observation."""
+    values: np.ndarray
+    dtype: np.dtype
+    """In the batch."""
+
+
+def _columns(data: Demonstrations) -> list[_Column]:
+    """All columns in the order in which they stand in records; next observations are the last."""
+    assert data.rewards is not None
+    observations = data.observations
+    entries = observations if isinstance(observations, dict) else {None: observations}
+    wanted = [
+        *((_OBSERVATIONS, key, values) for key, values in entries.items()),
+        ("actions", None, data.actions),
+        ("rewards", None, data.rewards[:, None]),
+        ("terminations", None, data.terminations[:, None]),
+        *((_NEXT, key, values) for key, values in entries.items()),
+    ]
+    return [_Column(name, key, values, _tensor_dtype(name, values)) for name, key, values in wanted]
+
+
+def _tensor_dtype(name: str, values: np.ndarray) -> np.dtype:
+    """As `sampling.to_tensor`: float32 for floats, int64 for integers, bytes as they are."""
+    if values.dtype.kind == "f" or name in ("rewards", "terminations"):
+        return np.dtype(np.float32)
+    is_integer = values.dtype.kind in "iu" and values.dtype != np.uint8
+    return np.dtype(np.int64) if is_integer else values.dtype
 
 
 @dataclass(frozen=True)
 class _Field:
-    """One column's place in a record."""
+    """Where a column stands in a record."""
 
-    dtype: np.dtype
-    shape: tuple[int, ...]
+    column: _Column
     start: int
     """In words."""
     n_words: int
 
     @property
     def n_values(self) -> int:
-        return math.prod(self.shape)
+        """Of one record."""
+        return math.prod(self.column.values.shape[1:])
+
+    def behind(self, width: int) -> _Field:
+        """The same column of the record behind, as the next observation."""
+        return _Field(self.column._replace(name=_NEXT), self.start + width, self.n_words)
 
     def in_table(self, table: np.ndarray) -> np.ndarray:
         """A view of the column, shape (rows, values)."""
         words = table[:, self.start : self.start + self.n_words]
-        return words.view(self.dtype)[:, : self.n_values]
+        return words.view(self.column.dtype)[:, : self.n_values]
 
-    def in_windows(self, windows: th.Tensor, shift: int = 0) -> th.Tensor:
-        """A view of the column, shape (rows, *shape), so many words further on."""
-        start = shift + self.start
-        values = windows[:, start : start + self.n_words].view(_torch_dtype(self.dtype))
-        return values[:, : self.n_values].unflatten(1, self.shape) if self.shape else values[:, 0]
+    def of(self, records: th.Tensor) -> th.Tensor:
+        """A view of the column, shape (rows, *shape)."""
+        dtype = th.from_numpy(np.zeros(0, self.column.dtype)).dtype
+        values = records[:, self.start : self.start + self.n_words].view(dtype)
+        shape = self.column.values.shape[1:]
+        return values[:, : self.n_values].unflatten(1, shape) if shape else values[:, 0]
 
 
-def _side_by_side(columns: Mapping[str, np.ndarray]) -> dict[str, _Field]:
+def _side_by_side(columns: Iterable[_Column]) -> list[_Field]:
     """Lay columns out one behind the other, each where torch can look at it as what it is."""
-    dtypes = {name: _tensor_dtype(column.dtype) for name, column in columns.items()}
-    unit = max(dtype.itemsize for dtype in [*dtypes.values(), _WORD]) // _WORD.itemsize
-    fields, start = {}, 0
-    for name, column in columns.items():
-        n_bytes = math.prod(column.shape[1:]) * dtypes[name].itemsize
+    columns = list(columns)
+    unit = max(c.dtype.itemsize for c in columns) // _WORD.itemsize or 1
+    fields, start = [], 0
+    for column in columns:
+        n_bytes = math.prod(column.values.shape[1:]) * column.dtype.itemsize
         n_words = unit * -(-n_bytes // (unit * _WORD.itemsize))
-        fields[name] = _Field(dtypes[name], column.shape[1:], start, n_words)
+        fields.append(_Field(column, start, n_words))
         start += n_words
     return fields
 
 
-def _others(data: Demonstrations) -> dict[str, np.ndarray]:
-    assert data.rewards is not None
-    return {
-        "actions": data.actions,
-        "rewards": data.rewards[:, None].astype(np.float32, copy=False),
-        "terminations": data.terminations[:, None].astype(np.float32),
-    }
+def _batch(columns: Iterable[_Column], tensors: Iterable[th.Tensor]) -> TransitionBatch:
+    """Put columns together, those of a Dict observation in dicts."""
+    batch: dict[str, Any] = {}
+    for column, tensor in zip(columns, tensors, strict=True):
+        if column.key is None:
+            batch[column.name] = tensor
+        else:
+            batch.setdefault(column.name, {})[column.key] = tensor
+    return TransitionBatch(**batch)
 
 
-def _tensor_dtype(dtype: np.dtype) -> np.dtype:
-    """As `sampling.to_tensor`: float32 for floats, int64 for integers, bytes as they are."""
-    if dtype.kind == "f":
-        return np.dtype(np.float32)
-    return np.dtype(np.int64) if dtype.kind in "iu" and dtype != np.uint8 else dtype
-
-
-def _torch_dtype(dtype: np.dtype) -> th.dtype:
-    return th.from_numpy(np.zeros(0, dtype)).dtype
+def _flat(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1)
