@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Unpack
 
@@ -64,7 +65,8 @@ class PreferenceComparisons(LearnedReward, GeneratorAlgorithm):
         comparisons are drawn, too (Ibarz et al. 2018)
     :param preference_fn: who prefers: a function of two fragments, see `PreferenceFn`. It is not
         saved; after `load`, give it again to learn on
-    :param total_comparisons: asked for in one training
+    :param total_comparisons: asked for in one training, as far as its steps suffice for their
+        fragments; raise the attribute to be asked more in a longer one
     :param num_iterations: turns of reward and agent after the first one
     :param fragment_length: steps of a fragment
     :param transition_oversampling: collect so many times the steps that fragments are made of
@@ -259,6 +261,13 @@ class PreferenceComparisons(LearnedReward, GeneratorAlgorithm):
                 f"total_timesteps={total_timesteps} are fewer than the {n_steps} steps in the "
                 f"fragments of the first {n_first} comparisons: take more, or lower "
                 "total_comparisons, initial_comparison_frac or fragment_length"
+            )
+        n_missing = self.total_comparisons - self.n_comparisons
+        if 0 < total_timesteps < (n_all := self._n_fragment_steps(n_missing)):
+            warnings.warn(
+                f"total_comparisons={self.total_comparisons} need fragments of {n_all} steps, and "
+                f"total_timesteps={total_timesteps} are fewer: not all are going to be asked for",
+                stacklevel=3,
             )
         total_timesteps, callback = super()._setup_learn(total_timesteps, *args, **kwargs)
         if self.num_timesteps == 0:
