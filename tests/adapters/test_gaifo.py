@@ -57,6 +57,25 @@ def test_learns_from_states_alone():
     assert np.mean(returns) > 0.9 * HORIZON
 
 
+@pytest.mark.slow
+def test_learns_cartpole_from_states_alone(cartpole_demos):
+    # Random play returns about 32, the demonstrator 500.
+    generator = {"n_steps": 500, "batch_size": 100, "n_epochs": 5, "gamma": 0.98, "ent_coef": 0.05}
+    returns = []
+    for seed in range(3):
+        model = GAIfO(
+            "MlpPolicy",
+            make_vec(CARTPOLE, 4),
+            cartpole_demos.without_actions(),
+            normalize_observations=True,
+            learning_rate=1e-3,
+            generator_kwargs=generator,
+            seed=seed,
+        ).learn(60_000)
+        returns.append(evaluate(model, CARTPOLE, 8, seed=100, n_envs=4).mean_return)
+    assert np.mean(returns) > 350, returns
+
+
 def test_saves_its_restriction_and_goes_on(cartpole_demos, tmp_path):
     model = build(cartpole_demos.without_actions(), reward_form="airl").learn(256)
     model.save(tmp_path / "model")
