@@ -177,7 +177,10 @@ def test_contradictions_are_refused(changes, message):
         (lambda d: d.subsample(0), "every=0 must be positive"),
         (lambda d: d.sample_episodes(3, 0), "cannot draw 3 of 2 episodes"),
         (lambda d: Demonstrations.concatenate([]), "cannot join an empty list"),
-        (lambda d: Demonstrations.from_columns({}, None, None), "columns missing: .*'observations'"),
+        (
+            lambda d: Demonstrations.from_columns({}, None, None),
+            "columns missing: .*'observations'",
+        ),
     ],
 )
 def test_requests_that_make_no_sense(function, message):
