@@ -287,7 +287,8 @@ def _buffer(episode: Episode) -> EpisodeBuffer:
 def _pieces(storage: Any, raw: Mapping[str, Any]) -> Iterator[Demonstrations]:
     if raw.get(_OURS) is None:
         found = storage.observation_space, storage.action_space
-        yield from of_episodes(_episodes(storage, found[0]), *found, _foreign_metadata(raw))
+        pieces = of_episodes(_episodes(storage, found[0]), *found, _foreign_metadata(raw))
+        yield from _counted(pieces, raw)
         return
     header = Header.from_json(raw[_OURS])
     pieces = of_episodes(
@@ -296,9 +297,19 @@ def _pieces(storage: Any, raw: Mapping[str, Any]) -> Iterator[Demonstrations]:
         header.action_space,
         header.metadata,
     )
-    # Episodes may have been added with Minari's own tools since; a changed value is damage.
-    untouched = raw.get("total_steps") == header.n_transitions
-    yield from header.verified(pieces) if untouched else pieces
+    # Minari's own tools may have added episodes, but never changed or removed some.
+    grown = int(raw["total_steps"]) > header.n_transitions
+    yield from _counted(pieces if grown else header.verified(pieces), raw)
+
+
+def _counted(pieces: Iterator[Demonstrations], raw: Mapping[str, Any]) -> Iterator[Demonstrations]:
+    """Make sure that as many steps are found as Minari's metadata says."""
+    n_steps = 0
+    for piece in pieces:
+        n_steps += len(piece)
+        yield piece
+    if n_steps != raw["total_steps"]:
+        raise FileError(f"it has {n_steps} steps; its metadata says {raw['total_steps']}")
 
 
 def _episodes(storage: Any, observation_space: spaces.Space) -> Iterator[Steps]:

@@ -22,7 +22,7 @@ from sb3_il_plus.data.sampling import TensorColumns
 _WORD = np.dtype(np.int32)
 """Tables are made of these, as indexing four bytes at a time is faster than one."""
 
-_AHEAD_BYTES = 2**20
+_AHEAD_BYTES = 2**22
 """Records that are gathered at a time from memory: what stays in a processor's cache."""
 
 _SWEEP_AHEAD_BYTES, _SWEPT_BYTES = 2**26, 2**25

@@ -1,0 +1,114 @@
+"""Whatever a data set hides in its entries, loading never runs it."""
+
+import json
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from sb3_il_plus.data import Demonstrations
+from sb3_il_plus.errors import DataError, FileError
+
+CHOICE = spaces.Discrete(2)
+
+
+class Malice:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.fixture
+def touched(tmp_path):
+    path = tmp_path / "touched"
+    yield path
+    assert not path.exists()
+
+
+@pytest.fixture
+def objects(touched):
+    """An array that NumPy can only store as a pickle."""
+    return np.array([Malice(touched)] * 3, dtype=object)
+
+
+@pytest.fixture
+def demos():
+    return Demonstrations.from_arrays(
+        [np.zeros((4, 2), np.float32)],
+        [np.zeros(3, int)],
+        [np.zeros(3)],
+        action_space=CHOICE,
+        metadata={"env_id": "CartPole-v1"},
+    )
+
+
+def test_the_payload_works(tmp_path, objects):
+    """Otherwise the tests below would show nothing."""
+    other = tmp_path / "other"
+    np.save(tmp_path / "array.npy", np.array([Malice(other)], dtype=object))
+    np.load(tmp_path / "array.npy", allow_pickle=True)
+    assert other.exists()
+
+
+@pytest.mark.parametrize("name", ["obs", "actions", "rewards", "dones", "anything"])
+def test_plain_npz(tmp_path, objects, name):
+    columns = {"obs": np.zeros((3, 2)), "actions": np.zeros(3, int)}
+    np.savez(tmp_path / "data.npz", **{**columns, name: objects})
+    if name == "anything":  # is not even looked at
+        assert len(Demonstrations.load(tmp_path / "data.npz", action_space=CHOICE)) == 3
+        return
+    with pytest.raises(FileError, match="Object arrays cannot be loaded"):
+        Demonstrations.load(tmp_path / "data.npz", action_space=CHOICE)
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "offsets"])
+def test_mapped_folders(tmp_path, demos, objects, name):
+    folder = demos.save(tmp_path / "data.mapped")
+    np.save(folder / f"{name}.npy", objects)
+    with pytest.raises(FileError, match=rf"{name}\.npy is not a complete column"):
+        Demonstrations.load(folder)
+
+
+@pytest.mark.parametrize("name", ["observations", "rewards", "sb3_il_plus/header"])
+def test_hdf5(tmp_path, demos, touched, name):
+    path = demos.save(tmp_path / "data.hdf5")
+    payload = np.void(pickle.dumps(Malice(touched)))
+    with h5py.File(path, "a") as file:
+        del file[name]
+        file[name] = np.array([payload] * 3)
+        file.attrs["pickle"] = payload
+        file[name].attrs["pickle"] = payload
+    with pytest.raises((FileError, DataError), match=f"{name.split('/')[-1]} is of type"):
+        Demonstrations.load(path)
+
+
+@pytest.mark.parametrize("format", ["minari", "minari-arrow"])
+def test_environments_that_minari_would_make(tmp_path, demos, touched, format):
+    folder = demos.save(tmp_path / "data", format)
+    metadata = folder / "data" / "metadata.json"
+    content = json.loads(metadata.read_text())
+    specification = json.loads(content["env_spec"])
+    specification |= {
+        "entry_point": "builtins:open",
+        "kwargs": {"file": str(touched), "mode": "w"},
+    }
+    content["env_spec"] = json.dumps(specification)
+    metadata.write_text(json.dumps(content))
+    assert len(Demonstrations.load(folder)) == 3  # as it asks nobody for the spaces
+    for missing in ("observation_space", "action_space"):
+        metadata.write_text(json.dumps({**content, missing: None}))
+        with pytest.raises(FileError, match="its metadata does not hold the spaces"):
+            Demonstrations.load(folder)
+
+
+def test_pickles_under_other_names(tmp_path, touched):
+    for name in ("data.npz", "data.hdf5", "data.pkl", "data.mapped"):
+        (tmp_path / name).write_bytes(pickle.dumps(Malice(touched)))
+        with pytest.raises(FileError, match=r"\(a pickle, which could run any program"):
+            Demonstrations.load(tmp_path / name)
