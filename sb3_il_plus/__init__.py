@@ -24,7 +24,10 @@ _HOME = {
     "GAIfO": "sb3_il_plus.adapters.gaifo",
     "PreferenceComparisons": "sb3_il_plus.adapters.preference_comparisons",
     "SQIL": "sb3_il_plus.adapters.sqil",
+    "TransitionSampler": "sb3_il_plus.data.batches",
+    "VecEnvRecorder": "sb3_il_plus.data.vec_env",
     "collect": "sb3_il_plus.data.collect",
+    "convert": "sb3_il_plus.data.formats",
     "evaluate": "sb3_il_plus.evaluation",
     "get": "sb3_il_plus.registry",
     "list_algorithms": "sb3_il_plus.registry",
@@ -52,8 +55,11 @@ if TYPE_CHECKING:
     )
     from sb3_il_plus.adapters.sqil import SQIL as SQIL
     from sb3_il_plus.algorithm import DemonstrationAlgorithm as DemonstrationAlgorithm
+    from sb3_il_plus.data.batches import TransitionSampler as TransitionSampler
     from sb3_il_plus.data.collect import collect as collect
     from sb3_il_plus.data.demonstrations import Demonstrations as Demonstrations
+    from sb3_il_plus.data.formats import convert as convert
+    from sb3_il_plus.data.vec_env import VecEnvRecorder as VecEnvRecorder
     from sb3_il_plus.evaluation import evaluate as evaluate
     from sb3_il_plus.experts.expert import Expert as Expert
     from sb3_il_plus.experts.loading import load_expert as load_expert

@@ -340,9 +340,20 @@ def _entries(storage: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any
         yield from zip(*both, strict=True)
         return
     for number in numbers:
+        _check_arrow_files(storage.data_path / str(number))
         # One at a time: asked for many, the Arrow storage would mix up the parts of long ones.
         (entry,), (facts,) = storage.get_episodes([number]), storage.get_episode_metadata([number])
         yield entry, facts
+
+
+def _check_arrow_files(folder: Path) -> None:
+    """Let Arrow check what it would otherwise trust, and end the process over."""
+    import pyarrow
+
+    for path in folder.glob("*.arrow"):
+        with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_file(source) as file:
+            for number in range(file.num_record_batches):
+                file.get_batch(number).validate(full=True)
 
 
 def _observations(value: Any, space: spaces.Space) -> Any:
