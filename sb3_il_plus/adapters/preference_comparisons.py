@@ -65,8 +65,8 @@ class PreferenceComparisons(LearnedReward, GeneratorAlgorithm):
         comparisons are drawn, too (Ibarz et al. 2018)
     :param preference_fn: who prefers: a function of two fragments, see `PreferenceFn`. It is not
         saved; after `load`, give it again to learn on
-    :param total_comparisons: asked for in one training, as far as its steps suffice for their
-        fragments; raise the attribute to be asked more in a longer one
+    :param total_comparisons: asked for in one training; raise the attribute to be asked more in one
+        that goes on
     :param num_iterations: turns of reward and agent after the first one
     :param fragment_length: steps of a fragment
     :param transition_oversampling: collect so many times the steps that fragments are made of
@@ -266,7 +266,7 @@ class PreferenceComparisons(LearnedReward, GeneratorAlgorithm):
         if 0 < total_timesteps < (n_all := self._n_fragment_steps(n_missing)):
             warnings.warn(
                 f"total_comparisons={self.total_comparisons} need fragments of {n_all} steps, and "
-                f"total_timesteps={total_timesteps} are fewer: not all are going to be asked for",
+                f"total_timesteps={total_timesteps} are fewer: fragments are going to overlap",
                 stacklevel=3,
             )
         total_timesteps, callback = super()._setup_learn(total_timesteps, *args, **kwargs)
@@ -277,9 +277,9 @@ class PreferenceComparisons(LearnedReward, GeneratorAlgorithm):
     def _train_round(self, n_timesteps: int, callback: ForwardCallback) -> None:
         agent = self.trainer.trajectory_generator
         is_first = not len(self.trainer.dataset)
-        if (n_due := self._n_due(n_timesteps)) > 0:
+        if self._n_due(n_timesteps) > 0:
             try:
-                self._compare(n_due, callback)
+                self._compare(n_timesteps, callback)
             except StopTraining:
                 return
         agent.buffering_wrapper.pop_finished_trajectories()  # those that nobody asks about
@@ -296,13 +296,15 @@ class PreferenceComparisons(LearnedReward, GeneratorAlgorithm):
             finally:
                 agent.log_callback = own_callback
 
-    def _compare(self, n_pairs: int, callback: ForwardCallback) -> None:
-        """Collect fragments, and have them compared.
+    def _compare(self, n_timesteps: int, callback: ForwardCallback) -> None:
+        """Collect fragments, and have as many compared as are due before `n_timesteps` of training.
 
         :raises StopTraining: the callback says so
         """
         trainer = self.trainer
-        episodes = list(self._collect(self._n_fragment_steps(n_pairs), callback))
+        n_steps = self._n_fragment_steps(self._n_due(n_timesteps))
+        episodes = list(self._collect(n_steps, callback))
+        n_pairs = self._n_due(n_timesteps)  # collecting may have made this the last turn
         if self.demonstrations is not None and not len(trainer.dataset):
             episodes += as_episodes(self.demonstrations, self._as_env_observes)
         if (longest := max(map(len, episodes))) < self.fragment_length:

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from doc_pages import run_page
 from imitation.algorithms.density import DensityAlgorithm
 from scipy.special import logsumexp
 from scripted_experts import CARTPOLE, PENDULUM, balance
@@ -158,6 +159,16 @@ def test_bad_input_is_named(cartpole_demos):
     model = Density("MlpPolicy", make_echo(), short, is_stationary=False, seed=0)
     with pytest.raises(DataError, match="came to step 1, counted from 0, and the longest demons"):
         model.learn(64)
+
+
+def test_the_code_of_its_page_runs():
+    changes = {
+        'train_expert("seals/CartPole-v0")': "balance",
+        "learn(60_000)": "learn(64)",
+        '"n_steps": 500': '"n_steps": 50',
+    }
+    shown = run_page("density", changes, balance=balance)
+    assert shown["venv"].reset().shape == (4, 4)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from doc_pages import run_page
 from gymnasium import spaces
 from imitation.algorithms import mce_irl
 from scipy.special import logsumexp
@@ -291,3 +292,8 @@ def test_a_model_of_an_environment():
     model = TabularModel.of(make_vec(CLIFF))
     assert (model.state_dim, model.action_dim, model.horizon) == (28, 4, 9)
     assert model.state_space == spaces.Discrete(28) and model.action_space == spaces.Discrete(4)
+
+
+def test_the_code_of_its_page_runs():
+    shown = run_page("mce_irl", {"learn(500)": "learn(5)"})
+    assert shown["env"].action_space.contains(shown["action"]) and shown["step"][0] == 1

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch as th
+from doc_pages import run_page
 from imitation.algorithms.sqil import SQIL as UpstreamSQIL
 from scripted_experts import CARTPOLE, PENDULUM, balance
 from stable_baselines3 import DQN, SAC
@@ -163,6 +164,17 @@ def test_refusals_name_the_reason(cartpole_demos):
         build(cartpole_demos, generator="sac")
     with pytest.raises(InapplicableError, match="sqil handles Box and Discrete actions, not Multi"):
         SQIL("MlpPolicy", make_echo("Box", "MultiDiscrete"))
+
+
+def test_the_code_of_its_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changes = {
+        'train_expert("seals/CartPole-v0")': "balance",
+        "learn(20_000)": "learn(600)",
+    }
+    shown = run_page("sqil", changes, balance=balance)
+    assert shown["model"].num_timesteps == 600
+    assert (tmp_path / "sqil_cartpole.replay").exists()
 
 
 @pytest.mark.slow
