@@ -49,9 +49,7 @@ ExpertOption = Annotated[
 ]
 Demos = Annotated[
     str | None,
-    typer.Option(
-        "--demos", metavar="PATH", help="Demonstrations: an .npz file or a Minari data set."
-    ),
+    typer.Option("--demos", metavar="PATH", help="Demonstrations in any format, or a Minari id."),
 ]
 Budget = Annotated[
     int | None,
@@ -116,7 +114,14 @@ def collect(
         str,
         typer.Option("--expert", metavar="PATH|ALGO", help="A saved agent, or an algorithm."),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.npz", help="Where to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="PATH",
+            help="Where to write: .npz, .hdf5, .mapped or a Minari folder.",
+        ),
+    ],
     episodes: Annotated[
         int | None,
         typer.Option("--episodes", min=1, metavar="N", help="Episodes to collect; by default 10."),

@@ -47,6 +47,30 @@ def dataset(group: Any, name: str) -> Any | None:
 
     :raises FileError: it is not an array of numbers that is stored in this file
     """
+    found = _item(group, name)
+    if found is None:
+        return None
+    if not hasattr(found, "dtype"):
+        raise FileError(f"{name} is a group, not an array")
+    if found.dtype.kind not in "biuf" or found.shape is None or not found.shape:
+        raise FileError(
+            f"{name} is of type {found.dtype} and shape {found.shape}, not numbers, one row a step"
+        )
+    return found
+
+
+def check_everything(group: Any) -> None:
+    """Look at all items of a file that a library is about to read.
+
+    :raises FileError: one points elsewhere, or claims a size that it does not have
+    """
+    for name in group:
+        found = _item(group, name)
+        if found is not None and not hasattr(found, "dtype"):
+            check_everything(found)
+
+
+def _item(group: Any, name: str) -> Any | None:
     h5py = import_h5py()
     link = group.get(name, getlink=True)
     if link is None:
@@ -54,18 +78,13 @@ def dataset(group: Any, name: str) -> Any | None:
     if not isinstance(link, h5py.HardLink):
         raise FileError(f"{name} points to somewhere else, and is not followed")
     found = group[name]
-    if not isinstance(found, h5py.Dataset):
-        raise FileError(f"{name} is a group, not an array")
-    if found.external or found.is_virtual:
-        raise FileError(f"{name} points into other files, and is not followed")
-    if found.dtype.kind not in "biuf" or found.shape is None or not found.shape:
-        raise FileError(
-            f"{name} is of type {found.dtype} and shape {found.shape}, not numbers, one row a step"
-        )
-    stored = found.id.get_storage_size()
-    if found.nbytes > max(_LARGE, _MOST_COMPRESSION * stored):
-        raise FileError(
-            f"{name} claims {found.nbytes:,} bytes, but {stored:,} are stored; it was never "
-            "completely written"
-        )
+    if isinstance(found, h5py.Dataset):
+        if found.external or found.is_virtual:
+            raise FileError(f"{name} points into other files, and is not followed")
+        stored = found.id.get_storage_size()
+        if found.nbytes > max(_LARGE, _MOST_COMPRESSION * stored):
+            raise FileError(
+                f"{name} claims {found.nbytes:,} bytes, but {stored:,} are stored; it was never "
+                "completely written"
+            )
     return found

@@ -43,6 +43,8 @@ from sb3_il_plus.files import atomic_folder
 
 _STATE, _INFO, _OURS = "state.json", "dataset_info.json", "sb3_il_plus.json"
 _ARROW_FILE = "data-00000-of-00001.arrow"
+_END = b"\xff\xff\xff\xff\0\0\0\0"
+"""The last bytes of a complete Arrow stream."""
 _NPZ_ENTRIES = ("obs.npy", "acts.npy", "terminal.npy", "indices.npy")
 
 
@@ -197,6 +199,10 @@ def _batches(path: Path) -> Iterator[Any]:
         file = path / Path(entry["filename"]).name
         if not file.is_file():
             raise FileError(f"the file {file.name} is missing")
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - len(_END)))
+            if opened.read() != _END:  # Arrow itself takes what is there for the whole
+                raise FileError(f"the file {file.name} was cut off")
         with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as batches:
             for batch in batches:
                 batch.validate(full=True)

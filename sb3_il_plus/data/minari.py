@@ -27,6 +27,7 @@ from gymnasium import spaces
 
 from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.demonstrations import Demonstrations, Episode
+from sb3_il_plus.data.hdf5 import check_everything, import_h5py
 from sb3_il_plus.data.header import Checksums, Header
 from sb3_il_plus.data.hints import Hints
 from sb3_il_plus.data.stream import (
@@ -336,6 +337,8 @@ def _entries(storage: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any
     """What Minari returns for each episode, and for its metadata."""
     numbers = range(int(storage.total_episodes))
     if storage.FORMAT == "hdf5":
+        with import_h5py().File(storage.data_path / "main_data.hdf5", "r") as file:
+            check_everything(file)
         both = storage.get_episodes(numbers), storage.get_episode_metadata(numbers)
         yield from zip(*both, strict=True)
         return

@@ -14,8 +14,8 @@ import numpy as np
 from stable_baselines3.common.utils import set_random_seed
 
 from sb3_il_plus import registry, serialization
-from sb3_il_plus.data import Demonstrations
 from sb3_il_plus.data.collect import collect
+from sb3_il_plus.data.formats import load_for
 from sb3_il_plus.environments import make_env, make_vec
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.evaluation import Evaluation, evaluate, evaluate_random
@@ -90,7 +90,7 @@ def _make_demonstrations(job: Job, folder: RunFolder) -> dict[str, Any]:
     settings = job.settings
     seed = settings["seed"]
     if "path" in job.inputs:
-        data = Demonstrations.load(job.inputs["path"])
+        data = load_for(job.inputs["path"], settings["environment"])
         if settings["n_episodes"] is not None:
             data = data.sample_episodes(settings["n_episodes"], seed)
     else:

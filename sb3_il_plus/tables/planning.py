@@ -17,6 +17,7 @@ from gymnasium import spaces
 
 from sb3_il_plus import registry
 from sb3_il_plus.data import Demonstrations
+from sb3_il_plus.data.formats import load_for
 from sb3_il_plus.data.validation import fit_to
 from sb3_il_plus.environments import make_env
 from sb3_il_plus.errors import DataError, InapplicableError, UserError, suggest
@@ -67,7 +68,7 @@ class Task:
         """
         if self.demonstrations.path is None:
             return None
-        data = fit_to(Demonstrations.load(self.demonstrations.path), *self.spaces).validate()
+        data = fit_to(load_for(self.demonstrations.path, self.environment), *self.spaces).validate()
         wanted = self.demonstrations.n_episodes
         if wanted is not None and wanted > data.n_episodes:
             raise DataError(

@@ -107,6 +107,26 @@ def test_environments_that_minari_would_make(tmp_path, demos, touched, format):
             Demonstrations.load(folder)
 
 
+def test_files_that_minari_would_follow(tmp_path, demos):
+    """A Minari data set that shows another file of its reader's machine as its own."""
+    folder = demos.save(tmp_path / "data")
+    secret = demos.save(tmp_path / "secret.hdf5")
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_0/rewards"]
+        file["episode_0/rewards"] = h5py.ExternalLink(str(secret), "rewards")
+    with pytest.raises(FileError, match="rewards points to somewhere else, and is not followed"):
+        Demonstrations.load(folder)
+
+
+def test_sizes_that_minari_would_believe(tmp_path, demos):
+    folder = demos.save(tmp_path / "data")
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_0/rewards"]
+        file.create_dataset("episode_0/rewards", (10**12,), "f8", chunks=(1000,))
+    with pytest.raises(FileError, match="rewards claims 8,000,000,000,000 bytes, but 0 are"):
+        Demonstrations.load(folder)
+
+
 def test_pickles_under_other_names(tmp_path, touched):
     for name in ("data.npz", "data.hdf5", "data.pkl", "data.mapped"):
         (tmp_path / name).write_bytes(pickle.dumps(Malice(touched)))

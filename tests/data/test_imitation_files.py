@@ -155,7 +155,13 @@ def test_damaged_folders(folder):
     file = folder / "data-00000-of-00001.arrow"
     whole = file.read_bytes()
     file.write_bytes(whole[:300])
+    with pytest.raises(FileError, match=r"the file data-00000-of-00001\.arrow was cut off"):
+        Demonstrations.load(folder, action_space=CHOICE)
+    file.write_bytes(whole[:300] + whole[-8:])
     with pytest.raises(FileError, match="is not a complete data set of imitation"):
+        Demonstrations.load(folder, action_space=CHOICE)
+    file.write_bytes(whole[:-8])
+    with pytest.raises(FileError, match=r"the file data-00000-of-00001\.arrow was cut off"):
         Demonstrations.load(folder, action_space=CHOICE)
     file.unlink()
     with pytest.raises(FileError, match=r"the file data-00000-of-00001\.arrow is missing"):

@@ -10,7 +10,7 @@ import pytest
 from gymnasium import spaces
 from strategies import assert_equal
 
-from sb3_il_plus.data import Demonstrations
+from sb3_il_plus.data import Demonstrations, npz
 from sb3_il_plus.data.npz import load_npz
 from sb3_il_plus.errors import DataError, FileError
 
@@ -190,6 +190,25 @@ def test_pickled_objects_are_never_opened(path, tmp_path, name):
     with pytest.raises(FileError, match="Object arrays cannot be loaded"):
         load_npz(path)
     assert not touched.exists()
+
+
+def test_large_files_are_read_from_a_temporary_folder(demos, path, tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "PIECE_BYTES", 1)
+    monkeypatch.setattr(npz.tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    pieces = npz.read_npz(path)
+    first = next(pieces)
+    assert any((tmp_path / "temporary").iterdir())
+    assert_equal(Demonstrations.concatenate([first, *pieces]), demos)
+    assert not any((tmp_path / "temporary").iterdir())
+    rewrite(path, {"actions": np.array([{}] * 5)})
+    with pytest.raises(FileError, match=r"entry actions\.npy is not an array of numbers"):
+        list(npz.read_npz(path))
+
+
+def test_other_spaces_than_expected(path):
+    with pytest.raises(DataError, match=r"demos\.npz': the demonstrations' observation space"):
+        Demonstrations.load(path, env="CartPole-v1")
 
 
 def test_enormous_shapes_do_not_exhaust_memory(path):
