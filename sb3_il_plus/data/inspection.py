@@ -18,6 +18,7 @@ from sb3_il_plus.data.checking import Checker
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.formats import read, recognise
 from sb3_il_plus.data.metadata import as_json
+from sb3_il_plus.data.minari import folder_of
 from sb3_il_plus.data.stream import first_of
 from sb3_il_plus.errors import DataError
 from sb3_il_plus.spaces import space_to_json
@@ -129,7 +130,7 @@ def summarize(path: str | Path, **hints: Any) -> Summary:
     :raises FileError: it is missing, damaged or of an unknown kind
     :raises DataError: its columns contradict each other; wrong values are listed instead
     """
-    format_, _ = recognise(path)
+    format_, place = recognise(path)
     first, pieces = first_of(read(path, **hints))
     checker = Checker(first.observation_space, first.action_space)
     lengths: list[np.ndarray] = []
@@ -149,7 +150,7 @@ def summarize(path: str | Path, **hints: Any) -> Summary:
     return Summary(
         path=str(path),
         format=format_.description,
-        size_bytes=_size(Path(path)),
+        size_bytes=_size(place if isinstance(place, Path) else folder_of(place)),
         observation_space=first.observation_space,
         action_space=first.action_space,
         metadata=dict(first.metadata),
@@ -267,7 +268,6 @@ def _statistics(values: np.ndarray) -> dict[str, float]:
 
 
 def _size(path: Path) -> int:
-    """Bytes on the disk; 0 for an id of Minari's store."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size if path.exists() else 0
+    """Bytes on the disk."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -8,8 +8,8 @@ find it, or in a folder of your choice with the same layout. What Minari has no 
   its metadata;
 * what `Demonstrations` cannot hold (text, nested or tuple spaces) is refused.
 
-Data sets that others made are read just the same, episode by episode. The Arrow storage keeps every
-column in the dtype of its space, and cannot give back more than 131,071 steps of an episode.
+Data sets that others made are read just the same, episode by episode. What is peculiar to the Arrow
+storage is in `minari_arrow.py`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.demonstrations import Demonstrations, Episode
 from sb3_il_plus.data.hdf5 import check_everything, import_h5py
 from sb3_il_plus.data.header import Checksums, Header
 from sb3_il_plus.data.hints import Hints
+from sb3_il_plus.data.minari_arrow import as_stored, check_files
 from sb3_il_plus.data.stream import (
     Source,
     Steps,
@@ -50,9 +50,6 @@ _OURS = "sb3_il_plus"
 _DATA = "data"
 """Minari keeps a data set's files in this folder of it."""
 
-_MOST_ARROW_STEPS = 131_071
-"""Of an episode that Minari's Arrow storage reads back: a record batch of Arrow, less one row."""
-
 
 def save_minari(source: Source, target: str | Path, data_format: str = "hdf5") -> Path:
     """Write a Minari data set; it appears complete or not at all.
@@ -66,7 +63,7 @@ def save_minari(source: Source, target: str | Path, data_format: str = "hdf5") -
     :raises MissingExtraError: Minari is not installed
     """
     storage_type = _import_storage()
-    folder = _folder(target)
+    folder = folder_of(target)
     if folder.exists() and not (_is_path(target) and _may_replace(folder)):
         raise FileError(
             f"{str(folder)!r} exists and is not replaced; "
@@ -87,7 +84,7 @@ def save_minari(source: Source, target: str | Path, data_format: str = "hdf5") -
         )
         sums = Checksums()
         for piece in pieces:
-            stored = _as_arrow(piece) if data_format == "arrow" else piece
+            stored = as_stored(piece) if data_format == "arrow" else piece
             storage.update_episodes(map(_buffer, stored.episodes()))
             sums.add(stored)
         storage.update_metadata(_metadata(Header.of(first, sums), target, folder))
@@ -117,7 +114,7 @@ def read_minari(source: str | Path, hints: Hints | None = None) -> Iterator[Demo
     :raises MissingExtraError: Minari is not installed
     """
     storage_type = _import_storage()
-    folder = _folder(source)
+    folder = folder_of(source)
     data = folder if (folder / "metadata.json").is_file() else folder / _DATA
     if not data.is_dir():
         hint = "" if _is_path(source) else f"; to download it: minari download {source}"
@@ -135,7 +132,7 @@ def is_in_store(name: str) -> bool:
     """Whether Minari is installed and its local store has a data set of this id."""
     try:
         _import_storage()
-        return not _is_path(name) and (_folder(name) / _DATA).is_dir()
+        return not _is_path(name) and (folder_of(name) / _DATA).is_dir()
     except UserError:
         return False
 
@@ -187,7 +184,8 @@ def _is_path(target: str | Path) -> bool:
     return isinstance(target, Path) or target.startswith(("/", ".", "~"))
 
 
-def _folder(target: str | Path) -> Path:
+def folder_of(target: str | Path) -> Path:
+    """Where a data set is, or would be: a path, or the folder of an id in Minari's store."""
     if _is_path(target):
         # Minari's own code fails on relative paths.
         return Path(target).expanduser().absolute()
@@ -217,27 +215,6 @@ def _refuse_what_minari_lacks(piece: Demonstrations) -> None:
                 raise FileError(
                     f"HDF5 cannot store an observation called {key!r}; rename it, or save as .npz"
                 )
-
-
-def _as_arrow(piece: Demonstrations) -> Demonstrations:
-    """In the dtypes of the spaces, which Arrow storage keeps."""
-    longest = int(piece.episode_lengths.max())
-    if longest > _MOST_ARROW_STEPS:
-        raise FileError(
-            f"an episode has {longest:,} steps, and Minari's Arrow storage gives back no more than "
-            f"{_MOST_ARROW_STEPS:,}; use its HDF5 storage"
-        )
-    wanted = {**dict(col.named_spaces(piece.observation_space)), "actions": piece.action_space}
-    columns = piece.columns()
-    for name in wanted.keys() & columns.keys():
-        space = wanted[name]
-        dtype = np.dtype(space.dtype)
-        if not np.can_cast(columns[name].dtype, dtype, "same_kind"):
-            raise FileError(f"{name}: {columns[name].dtype} does not fit {dtype} of {space}")
-        columns[name] = columns[name].astype(dtype, copy=False)
-    return Demonstrations.from_columns(
-        columns, piece.observation_space, piece.action_space, piece.metadata
-    )
 
 
 def _env_spec(env_id: Any) -> gym.envs.registration.EnvSpec | None:
@@ -343,20 +320,10 @@ def _entries(storage: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any
         yield from zip(*both, strict=True)
         return
     for number in numbers:
-        _check_arrow_files(storage.data_path / str(number))
+        check_files(storage.data_path / str(number))
         # One at a time: asked for many, the Arrow storage would mix up the parts of long ones.
         (entry,), (facts,) = storage.get_episodes([number]), storage.get_episode_metadata([number])
         yield entry, facts
-
-
-def _check_arrow_files(folder: Path) -> None:
-    """Let Arrow check what it would otherwise trust, and end the process over."""
-    import pyarrow
-
-    for path in folder.glob("*.arrow"):
-        with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_file(source) as file:
-            for number in range(file.num_record_batches):
-                file.get_batch(number).validate(full=True)
 
 
 def _observations(value: Any, space: spaces.Space) -> Any:

@@ -14,6 +14,8 @@ from strategies import OBSERVATION_SPACES, assert_equal, demonstrations
 
 from sb3_il_plus.data import Demonstrations
 from sb3_il_plus.data.formats import convert, read, recognise, save
+from sb3_il_plus.data.hints import DataWarning
+from sb3_il_plus.data.inspection import summarize
 from sb3_il_plus.data.minari import load_minari, save_minari
 from sb3_il_plus.errors import DataError, FileError, MissingExtraError
 
@@ -143,6 +145,45 @@ class TestMinari:
             save_minari(demos, tmp_path / "thesis")
         assert (tmp_path / "thesis" / "chapter.tex").exists()
 
+    def test_relative_paths(self, demos, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for format in ("minari", "minari-arrow"):
+            assert demos[1:].save("folder", format) == tmp_path / "folder"
+            assert Demonstrations.load("folder").actions.tolist() == [0, 1, 0, 1, 0]
+
+    def test_inspecting_an_id(self, demos):
+        folder = save_minari(demos, "CartPole/expert-v0")
+        found = summarize("CartPole/expert-v0")
+        assert found.n_transitions == 8
+        assert found.size_bytes >= (folder / "data" / "main_data.hdf5").stat().st_size
+
+    def test_what_arrow_storage_cannot_hold(self, demos, tmp_path):
+        """It keeps the dtypes of the spaces, and reads no more than one batch of an episode."""
+        doubles = {**demos.columns(), "actions": demos.actions.astype(np.int32)}
+        narrow = Demonstrations.from_columns(doubles, demos.observation_space, demos.action_space)
+        with pytest.warns(DataWarning, match="Arrow storage rounds float64 to float32"):
+            narrow.save(tmp_path / "data", "minari-arrow")
+        assert Demonstrations.load(tmp_path / "data").actions.dtype == np.int64
+        n = 131_072
+        long = Demonstrations.from_arrays(
+            np.zeros((n + 1, 1), np.float32), np.zeros(n, int), action_space=spaces.Discrete(2)
+        )
+        with pytest.raises(FileError, match=r"an episode has 131,072 steps.*use its HDF5"):
+            long.save(tmp_path / "long", "minari-arrow")
+
+    @pytest.mark.parametrize("data_format", ["minari", "minari-arrow"])
+    def test_steps_that_are_missing(self, demos, tmp_path, data_format):
+        folder = demos.save(tmp_path / "data", data_format)
+        metadata = folder / "data" / "metadata.json"
+        content = json.loads(metadata.read_text())
+        metadata.write_text(json.dumps({**content, "total_episodes": 1}))
+        with pytest.raises(FileError, match=r"rewards.*: not what was saved"):
+            Demonstrations.load(folder)
+        del content["sb3_il_plus"]
+        metadata.write_text(json.dumps({**content, "total_episodes": 1}))
+        with pytest.raises(FileError, match="it has 3 steps; its metadata says 8"):
+            Demonstrations.load(folder)
+
     def test_bad_ids(self, demos):
         for name in ("expert", "a b-v0", "expert-v"):
             with pytest.raises(FileError, match="is no id of a Minari data set; ids look like"):
@@ -160,10 +201,11 @@ class TestMinari:
         assert np.isnan(minari.load_dataset("unrewarded-v0")[0].rewards).all()
         assert load_minari("unrewarded-v0").rewards is None
 
-    def test_data_sets_that_minari_wrote(self, demos):
+    @pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
+    def test_data_sets_that_minari_wrote(self, demos, data_format):
         buffers = [
             minari.data_collector.EpisodeBuffer(
-                observations=episode.observations,
+                observations=episode.observations.astype(np.float32),
                 actions=episode.actions,
                 rewards=episode.rewards,
                 terminations=np.arange(len(episode)) == len(episode) - 1,
@@ -172,9 +214,11 @@ class TestMinari:
             for episode in demos.episodes()
         ]
         with pytest.warns(UserWarning):
-            minari.create_dataset_from_buffers("theirs-v0", buffers, env="CartPole-v1")
+            minari.create_dataset_from_buffers(
+                "theirs-v0", buffers, env="CartPole-v1", data_format=data_format
+            )
         read = load_minari("theirs-v0")
-        assert np.array_equal(read.observations, demos.observations)
+        np.testing.assert_allclose(read.observations, demos.observations, rtol=1e-6)
         assert read.terminations.sum() == 2
         assert dict(read.metadata) == {"minari_id": "theirs-v0", "env_id": "CartPole-v1"}
 
