@@ -16,7 +16,7 @@ _VECTORS = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
 
 
 class _Supervised(DirectCall):
-    def _bc_trainer(self, **kwargs: object) -> bc.BC:
+    def _upstream_bc(self, **kwargs: object) -> bc.BC:
         policy = self.policy_class(
             self.observation_space,
             self.action_space,
@@ -54,7 +54,7 @@ class DirectBC(_Supervised, BC):
 
     def call(self, total_timesteps: int) -> tuple[BasePolicy, int]:
         """One timestep is one batch."""
-        trainer = self._bc_trainer(demonstrations=self.transitions())
+        trainer = self._upstream_bc(demonstrations=self.transitions())
         trainer.train(n_batches=total_timesteps, log_interval=500, progress_bar=False)
         return trainer.policy, total_timesteps
 
@@ -81,7 +81,7 @@ class DirectDAgger(_Supervised, DAgger):
             expert_policy=ExpertPolicy(self.expert),
             rng=self.rng(),
             beta_schedule=self._make_beta_schedule(),
-            bc_trainer=self._bc_trainer(),
+            bc_trainer=self._upstream_bc(),
             custom_logger=quiet_logger(),
         )
         trainer.train(
