@@ -18,7 +18,9 @@ the world and no step leads into the next episode:
   as in all of D4RL's environments.
 
 What we write has `next_observations` and `timeouts`, and a group `sb3_il_plus` with the spaces, the
-metadata and the offsets of the episodes, which others ignore; it is read back without loss.
+metadata and the offsets of the episodes, which others ignore; it is read back without loss. Where a
+fragment ends whose episode goes on elsewhere, others find a timeout, or they would take the next
+row for the next step.
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ from gymnasium import spaces
 
 from sb3_il_plus.data.arrays import REPEATED_FINAL, guess_observation_space
 from sb3_il_plus.data.assembly import ranges
+from sb3_il_plus.data.d4rl_columns import SCANNED_STEPS, FileColumns
 from sb3_il_plus.data.demonstrations import Demonstrations
-from sb3_il_plus.data.hdf5 import dataset, import_h5py
+from sb3_il_plus.data.hdf5 import dataset, import_h5py, subgroup
 from sb3_il_plus.data.header import Checksums, Header
 from sb3_il_plus.data.hints import Hints, warn
 from sb3_il_plus.data.stream import (
@@ -54,15 +57,6 @@ DROPPED_LAST = "last_steps_dropped"
 """Metadata key: steps whose next observation the file does not hold were left out."""
 
 _OURS = "sb3_il_plus"
-_COLUMNS = (
-    "observations",
-    "actions",
-    "rewards",
-    "terminals",
-    "timeouts",
-    "next_observations",
-)
-_SCANNED_STEPS = 2**18
 _CHUNK_BYTES = 2**18
 
 
@@ -76,8 +70,9 @@ def read_d4rl(path: str | Path, hints: Hints | None = None) -> Iterator[Demonstr
     """
     h5py = import_h5py()
     with reading(path, "D4RL file"), h5py.File(path, "r") as file:
-        header = _read_header(file)
-        pieces = _pieces(file, header, hints or Hints())
+        ours = subgroup(file, _OURS)
+        header = None if ours is None else _read_header(ours)
+        pieces = _pieces(file, ours, header, hints or Hints())
         yield from pieces if header is None else header.verified(pieces)
 
 
@@ -108,75 +103,18 @@ class _Facts:
     observation_space: spaces.Space
     action_space: spaces.Space
     metadata: Mapping[str, Any]
+    open_ends: np.ndarray | None = None
+    """Steps that end a fragment, in order: `timeouts` is set there for others."""
 
 
-class _Columns:
-    """The arrays of a file, not read yet, with their forms checked."""
-
-    def __init__(self, file: Any) -> None:
-        found = {name: dataset(file, name) for name in _COLUMNS}
-        self.arrays = {name: array for name, array in found.items() if array is not None}
-        missing = {"observations", "actions"} - set(self.arrays)
-        if missing:
-            raise FileError(
-                f"it has no {' and no '.join(sorted(missing))}; its entries are "
-                f"{', '.join(sorted(file)[:10])}"
-            )
-        self.n_steps = len(self.arrays["actions"])
-        broken = [
-            f"{name} has {len(array)} rows for {self.n_steps} actions"
-            for name, array in self.arrays.items()
-            if len(array) != self.n_steps
-        ]
-        broken += [
-            f"{name} has shape {self.arrays[name].shape}; one number a step is needed"
-            for name in ("rewards", "terminals", "timeouts")
-            if name in self.arrays and self.arrays[name].size != len(self.arrays[name])
-        ]
-        if "next_observations" in self and self._row_shapes_differ():
-            broken.append("next_observations and observations differ in shape")
-        if self.n_steps == 0:
-            broken.append("it holds no steps")
-        if broken:
-            raise DataError("; ".join(broken))
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.arrays
-
-    def _row_shapes_differ(self) -> bool:
-        shapes = {self.arrays[name].shape[1:] for name in ("observations", "next_observations")}
-        return len(shapes) > 1
-
-    def rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows of a column in the machine's own byte order; scalars have shape (n,)."""
-        values = self.arrays[name][start:stop]
-        values = values.astype(values.dtype.newbyteorder("="), copy=False)
-        if name in ("rewards", "terminals", "timeouts"):
-            return values.reshape(len(values))
-        return values
-
-    def flags(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows of a column of flags as booleans; all false where the file lacks it."""
-        if name not in self:
-            return np.zeros(stop - start, dtype=bool)
-        values = self.rows(name, start, stop)
-        odd = np.flatnonzero(~np.isin(values, (0, 1)))
-        if len(odd):
-            raise DataError(f"{name}: step {start + odd[0]} is {values[odd[0]]}, which is no flag")
-        return values.astype(bool)
-
-    def all_flags(self, name: str) -> np.ndarray:
-        """A whole column of flags, one byte a step."""
-        starts = range(0, self.n_steps, _SCANNED_STEPS)
-        return np.concatenate(
-            [self.flags(name, start, min(start + _SCANNED_STEPS, self.n_steps)) for start in starts]
-        )
-
-
-def _pieces(file: Any, header: Header | None, hints: Hints) -> Iterator[Demonstrations]:
-    columns = _Columns(file)
-    facts = _facts(header, columns, hints)
-    offsets = _offsets(file, columns, header is not None, hints)
+def _pieces(
+    file: Any, ours: Any | None, header: Header | None, hints: Hints
+) -> Iterator[Demonstrations]:
+    columns = FileColumns(file)
+    if ours is None or header is None:
+        facts, offsets = _guessed_facts(columns, hints), _guessed_offsets(columns, hints)
+    else:
+        facts, offsets = _our_facts(ours, header, columns), _our_offsets(ours, columns)
     step_bytes = sum(column.nbytes for column in columns.arrays.values()) / columns.n_steps
     for first, last in episode_blocks(offsets, steps_per_piece(step_bytes)):
         piece = _piece(columns, offsets[first : last + 1], facts)
@@ -184,24 +122,29 @@ def _pieces(file: Any, header: Header | None, hints: Hints) -> Iterator[Demonstr
             yield piece
 
 
-def _read_header(file: Any) -> Header | None:
-    """What we wrote beside D4RL's columns, if we wrote the file."""
-    group = file.get(_OURS)
-    header = None if group is None else dataset(group, "header")
-    return None if header is None else Header.from_json(json.loads(header[()].tobytes()))
+def _read_header(ours: Any) -> Header:
+    """What we wrote beside D4RL's columns."""
+    header = dataset(ours, "header")
+    if header is None:
+        raise FileError(f"its group {_OURS} has no header")
+    return Header.from_json(json.loads(header[()].tobytes()))
 
 
-def _facts(header: Header | None, columns: _Columns, hints: Hints) -> _Facts:
+def _our_facts(ours: Any, header: Header, columns: FileColumns) -> _Facts:
+    open_ends = dataset(ours, "open_ends")
+    return _Facts(
+        ours=True,
+        complete="next_observations" in columns,
+        rewards="rewards" in header.columns,
+        observation_space=header.observation_space,
+        action_space=header.action_space,
+        metadata=header.metadata,
+        open_ends=None if open_ends is None else open_ends[()],
+    )
+
+
+def _guessed_facts(columns: FileColumns, hints: Hints) -> _Facts:
     complete = "next_observations" in columns
-    if header is not None:
-        return _Facts(
-            ours=True,
-            complete=complete,
-            rewards="rewards" in header.columns,
-            observation_space=header.observation_space,
-            action_space=header.action_space,
-            metadata=header.metadata,
-        )
     return _Facts(
         ours=False,
         complete=complete,
@@ -213,22 +156,25 @@ def _facts(header: Header | None, columns: _Columns, hints: Hints) -> _Facts:
     )
 
 
-def _guess_action_space(columns: _Columns, hints: Hints) -> spaces.Space:
+def _guess_action_space(columns: FileColumns, hints: Hints) -> spaces.Space:
     actions = columns.arrays["actions"]
     if actions.dtype.kind != "f":
         return hints.known_action_space()
     return spaces.Box(-1.0, 1.0, actions.shape[1:], np.float32)
 
 
-def _offsets(file: Any, columns: _Columns, is_ours: bool, hints: Hints) -> np.ndarray:
+def _our_offsets(ours: Any, columns: FileColumns) -> np.ndarray:
     """Where the episodes begin, and where the last one ends; shape (E + 1,)."""
-    if is_ours:
-        stored = dataset(file[_OURS], "offsets")
-        offsets = np.zeros(0, np.int64) if stored is None else np.asarray(stored[()], np.int64)
-        sound = len(offsets) > 1 and offsets[0] == 0 and (np.diff(offsets) > 0).all()
-        if not sound or offsets[-1] != columns.n_steps:
-            raise FileError("its offsets of episodes are damaged")
-        return offsets
+    stored = dataset(ours, "offsets")
+    offsets = np.zeros(0, np.int64) if stored is None else np.asarray(stored[()], np.int64)
+    sound = len(offsets) > 1 and offsets[0] == 0 and (np.diff(offsets) > 0).all()
+    if not sound or offsets[-1] != columns.n_steps:
+        raise FileError("its offsets of episodes are damaged")
+    return offsets
+
+
+def _guessed_offsets(columns: FileColumns, hints: Hints) -> np.ndarray:
+    """As `_our_offsets`, from whatever tells of ends."""
     ends = columns.all_flags("terminals") | columns.all_flags("timeouts")
     if "next_observations" in columns:
         ends |= _breaks(columns)
@@ -237,7 +183,7 @@ def _offsets(file: Any, columns: _Columns, is_ours: bool, hints: Hints) -> np.nd
     return offsets if "timeouts" in columns else _with_time_limit(offsets, columns, hints)
 
 
-def _with_time_limit(offsets: np.ndarray, columns: _Columns, hints: Hints) -> np.ndarray:
+def _with_time_limit(offsets: np.ndarray, columns: FileColumns, hints: Hints) -> np.ndarray:
     """Cut what is longer than the time limit, for files that do not mark it."""
     limit = hints.max_episode_steps
     if limit is None:
@@ -252,11 +198,11 @@ def _with_time_limit(offsets: np.ndarray, columns: _Columns, hints: Hints) -> np
     return np.append(np.concatenate(cuts), offsets[-1])
 
 
-def _breaks(columns: _Columns) -> np.ndarray:
+def _breaks(columns: FileColumns) -> np.ndarray:
     """Where the next observation is not the observation of the next step; shape (N,), bool."""
     breaks = np.zeros(columns.n_steps, dtype=bool)
-    for start in range(0, columns.n_steps - 1, _SCANNED_STEPS):
-        stop = min(start + _SCANNED_STEPS, columns.n_steps - 1)
+    for start in range(0, columns.n_steps - 1, SCANNED_STEPS):
+        stop = min(start + SCANNED_STEPS, columns.n_steps - 1)
         after = columns.rows("observations", start + 1, stop + 1)
         following = columns.rows("next_observations", start, stop)
         axes = tuple(range(1, after.ndim))
@@ -266,13 +212,16 @@ def _breaks(columns: _Columns) -> np.ndarray:
     return breaks
 
 
-def _piece(columns: _Columns, offsets: np.ndarray, facts: _Facts) -> Demonstrations | None:
+def _piece(columns: FileColumns, offsets: np.ndarray, facts: _Facts) -> Demonstrations | None:
     """The episodes between `offsets`; None where no step of them can be kept."""
     start, stop = int(offsets[0]), int(offsets[-1])
     offsets = offsets - start
     observations = columns.rows("observations", start, stop)
     terminations = columns.flags("terminals", start, stop)
     truncations = columns.flags("timeouts", start, stop)
+    if facts.open_ends is not None:
+        inside = slice(*np.searchsorted(facts.open_ends, (start, stop)))
+        truncations[facts.open_ends[inside] - start] = False
     rows: np.ndarray | slice = slice(None)
     if facts.complete:
         finals = columns.rows("next_observations", start, stop)[offsets[1:] - 1]
@@ -320,7 +269,7 @@ def _known_steps(
 
 def _write(hdf5: Any, first: Demonstrations, pieces: Iterable[Demonstrations]) -> None:
     arrays = {name: _growing(hdf5, name, rows) for name, rows in _rows_of(first).items()}
-    offsets = [np.zeros(1, np.int64)]
+    offsets, open_ends = [np.zeros(1, np.int64)], []
     sums = Checksums()
     for piece in pieces:
         for name, rows in _rows_of(piece).items():
@@ -329,24 +278,33 @@ def _write(hdf5: Any, first: Demonstrations, pieces: Iterable[Demonstrations]) -
             arrays[name].resize(sums.n_transitions + len(piece), axis=0)
             arrays[name][sums.n_transitions :] = rows
         offsets.append(piece.offsets[1:] + sums.n_transitions)
+        open_ends.append(_open_ends(piece) + sums.n_transitions)
         sums.add(piece)
     group = hdf5.create_group(_OURS)
     # An array of bytes, as attributes of HDF5 end at 64 KiB.
     header = json.dumps(Header.of(first, sums).to_json()).encode()
     group.create_dataset("header", data=np.frombuffer(header, np.uint8))
     group.create_dataset("offsets", data=np.concatenate(offsets))
+    group.create_dataset("open_ends", data=np.concatenate(open_ends))
+
+
+def _open_ends(piece: Demonstrations) -> np.ndarray:
+    """The last steps of fragments."""
+    last = piece.offsets[1:] - 1
+    return last[~(piece.terminations | piece.truncations)[last]]
 
 
 def _rows_of(piece: Demonstrations) -> dict[str, Any]:
     """A piece's columns under D4RL's names; rewards that are unknown are NaN."""
     index = np.arange(len(piece))
-    rewards = piece.rewards
+    rewards, timeouts = piece.rewards, piece.truncations.copy()
+    timeouts[_open_ends(piece)] = True
     return {
         "observations": piece.observations_at(index),
         "actions": piece.actions,
         "rewards": np.full(len(piece), np.nan, np.float32) if rewards is None else rewards,
         "terminals": piece.terminations,
-        "timeouts": piece.truncations,
+        "timeouts": timeouts,
         "next_observations": piece.next_observations_at(index),
     }
 

@@ -1,7 +1,7 @@
 """Reading HDF5 without trust: numbers only, from this one file, of the size that they claim.
 
-HDF5 executes nothing, but a file can point into other files of the reader's machine, or claim a
-terabyte that it does not hold. Both are refused here.
+HDF5 executes nothing, but a file can point into other files of the reader's machine, claim a
+terabyte that it does not hold, or hold groups in circles. All of this is refused here.
 """
 
 from __future__ import annotations
@@ -59,15 +59,40 @@ def dataset(group: Any, name: str) -> Any | None:
     return found
 
 
-def check_everything(group: Any) -> None:
+def subgroup(group: Any, name: str) -> Any | None:
+    """The group `name` of a file or group; None where there is none.
+
+    :raises FileError: it is no group of this file
+    """
+    found = _item(group, name)
+    if found is not None and hasattr(found, "dtype"):
+        raise FileError(f"{name} is an array, not a group")
+    return found
+
+
+def check_everything(file: Any) -> None:
     """Look at all items of a file that a library is about to read.
 
-    :raises FileError: one points elsewhere, or claims a size that it does not have
+    :raises FileError: one points elsewhere, stands in two places (so that reading might never come
+        to an end), or claims a size that it does not have
     """
+    _check_groups(file, {_address(file["/"])})
+
+
+def _check_groups(group: Any, seen: set[int]) -> None:
     for name in group:
         found = _item(group, name)
-        if found is not None and not hasattr(found, "dtype"):
-            check_everything(found)
+        if found is None or hasattr(found, "dtype"):
+            continue
+        if _address(found) in seen:
+            raise FileError(f"the group {found.name} stands in two places")
+        seen.add(_address(found))
+        _check_groups(found, seen)
+
+
+def _address(group: Any) -> int:
+    """Where in the file a group is."""
+    return int(import_h5py().h5o.get_info(group.id).addr)
 
 
 def _item(group: Any, name: str) -> Any | None:

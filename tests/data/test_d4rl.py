@@ -154,6 +154,23 @@ def test_others_can_read_what_we_write(path):
         assert np.isnan(file["rewards"][:]).all()  # unknown
 
 
+def test_fragments_do_not_run_into_each_other(path):
+    """Others find a timeout where one ends; we know that there is none."""
+    demos = Demonstrations.from_arrays(
+        [rows(0, 1, 2, 3, 4)],
+        [ACTIONS[:4]],
+        [REWARDS[:4]],
+        action_space=spaces.Box(-1, 1, (1,)),
+    ).subsample(2)
+    assert not (demos.terminations | demos.truncations)[0]
+    demos.save(path)
+    assert Demonstrations.load(path).fingerprint() == demos.fingerprint()
+    with h5py.File(path, "a") as file:
+        assert file["timeouts"][:].tolist() == [True, True]
+        del file["sb3_il_plus"]
+    assert Demonstrations.load(path).observations.ravel().tolist() == [0, 1, 2, 3]
+
+
 def test_what_the_format_cannot_hold(tmp_path):
     data = Demonstrations.from_arrays(
         {"a": np.zeros((3, 1))},
@@ -223,9 +240,26 @@ class TestHostileFiles:
         with pytest.raises(FileError, match="actions claims 24,000,000,000,000 bytes, but 0 are"):
             Demonstrations.load(path)
 
+    def test_our_own_group_in_another_file_is_not_read(self, path, tmp_path):
+        secret = tmp_path / "secret.hdf5"
+        demos = Demonstrations.from_arrays(
+            [np.arange(7.0)[:, None]], [ACTIONS], action_space=spaces.Box(-1, 1, (1,))
+        )
+        demos.save(secret)
+        write(path)
+        for link in (h5py.ExternalLink(secret.name, "sb3_il_plus"), h5py.SoftLink("/nowhere")):
+            with h5py.File(path, "a") as file:
+                file.pop("sb3_il_plus", None)
+                file["sb3_il_plus"] = link
+            with pytest.raises(FileError, match="sb3_il_plus points to somewhere else"):
+                Demonstrations.load(path)
+
     def test_groups_where_arrays_should_be(self, path):
         write(path, actions=None, **{"actions/0": ACTIONS})
         with pytest.raises(FileError, match="actions is a group, not an array"):
+            Demonstrations.load(path)
+        write(path, sb3_il_plus=ACTIONS)
+        with pytest.raises(FileError, match="sb3_il_plus is an array, not a group"):
             Demonstrations.load(path)
 
 

@@ -118,6 +118,27 @@ def test_files_that_minari_would_follow(tmp_path, demos):
         Demonstrations.load(folder)
 
 
+@pytest.mark.parametrize("place", ["ladder", "episode_0/infos"])
+def test_groups_that_minari_would_never_leave(tmp_path, demos, place):
+    """A ladder of links, of which each doubles the number of ways."""
+    folder = demos.save(tmp_path / "data")
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        group = file.require_group(place)
+        for _ in range(40):
+            step = group.create_group("left")
+            group["right"], group = step, step
+    with pytest.raises(FileError, match=r"the group /.* stands in two places"):
+        Demonstrations.load(folder)
+
+
+def test_a_group_that_holds_itself(tmp_path, demos):
+    folder = demos.save(tmp_path / "data")
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        file["episode_0/infos/self"] = file["/"]
+    with pytest.raises(FileError, match=r"the group /.* stands in two places"):
+        Demonstrations.load(folder)
+
+
 def test_sizes_that_minari_would_believe(tmp_path, demos):
     folder = demos.save(tmp_path / "data")
     with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
