@@ -19,6 +19,9 @@ from sb3_il_plus.errors import FileError
 _MOST_STEPS = 131_071
 """Of an episode: a record batch of Arrow, less one row."""
 
+_NOT_READ = ("_", ".", "metadata.json")
+"""Files that begin so are no part of an episode for Minari."""
+
 
 def as_stored(piece: Demonstrations) -> Demonstrations:
     """A piece in the dtypes of its spaces, as it will be read back.
@@ -53,7 +56,9 @@ def check_files(folder: Path) -> None:
     """
     import pyarrow
 
-    for path in folder.glob("*.arrow"):
+    for path in sorted(folder.rglob("*")):
+        if path.name.startswith(_NOT_READ) or not path.is_file():
+            continue
         with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_file(source) as file:
             for number in range(file.num_record_batches):
                 file.get_batch(number).validate(full=True)

@@ -2,9 +2,11 @@
 
 import json
 import pickle
+import zlib
 
 import h5py
 import numpy as np
+import pyarrow as pa
 import pytest
 from gymnasium import spaces
 
@@ -145,6 +147,79 @@ def test_sizes_that_minari_would_believe(tmp_path, demos):
         del file["episode_0/rewards"]
         file.create_dataset("episode_0/rewards", (10**12,), "f8", chunks=(1000,))
     with pytest.raises(FileError, match="rewards claims 8,000,000,000,000 bytes, but 0 are"):
+        Demonstrations.load(folder)
+
+
+@pytest.mark.filterwarnings("ignore:pickle-based deserialization")
+@pytest.mark.parametrize("format", ["imitation", "minari-arrow"])
+def test_arrow_types_that_hold_pickles(tmp_path, demos, touched, format):
+    """Arrow before 15 unpickled what describes a type of somebody's own."""
+    folder = demos.save(tmp_path / "data", format)
+    (file,) = folder.rglob("*.arrow")
+    opened, written = (
+        (pa.ipc.open_stream, pa.ipc.new_stream)
+        if format == "imitation"
+        else (pa.ipc.open_file, pa.ipc.new_file)
+    )
+    table = opened(pa.py_buffer(file.read_bytes())).read_all()
+    kind = {
+        "ARROW:extension:name": "arrow.py_extension_type",
+        "ARROW:extension:metadata": pickle.dumps(Malice(touched)),
+    }
+    fields = [field.with_metadata(kind) for field in table.schema]
+    with written(str(file), pa.schema(fields)) as writer:
+        writer.write_table(pa.Table.from_arrays(table.columns, schema=pa.schema(fields)))
+    try:
+        assert Demonstrations.load(folder).fingerprint() == demos.fingerprint()
+    except FileError as error:
+        assert "data' is not a complete" in str(error)
+
+
+def test_scripts_of_datasets_stay_closed(tmp_path, demos, touched):
+    """HuggingFace's library once ran a program of a data set's name that lay beside it."""
+    folder = demos.save(tmp_path / "data", "imitation")
+    for name in ("data.py", "dataset.py", "__init__.py"):
+        (folder / name).write_text(f"open({str(touched)!r}, 'w')")
+    info = json.loads((folder / "dataset_info.json").read_text())
+    info |= {"builder_name": "data", "homepage": str(folder / "data.py")}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    assert Demonstrations.load(folder).fingerprint() == demos.fingerprint()
+
+
+def test_names_that_lead_out_of_the_folder(tmp_path, demos):
+    """Whatever a data set says its files are called, only those beside it are read."""
+    secret = demos.save(tmp_path / "secret", "imitation")
+    folder = demos.save(tmp_path / "data", "imitation")
+    (file,) = folder.glob("*.arrow")
+    file.unlink()
+    state = json.loads((folder / "state.json").read_text())
+    for name in (f"../secret/{file.name}", str(secret / file.name)):
+        state["_data_files"] = [{"filename": name}]
+        (folder / "state.json").write_text(json.dumps(state))
+        with pytest.raises(FileError, match=f"the file {file.name} is missing"):
+            Demonstrations.load(folder)
+    mapped = demos.save(tmp_path / "data.mapped")
+    np.save(tmp_path / "secret.npy", np.zeros(3))
+    content = json.loads((mapped / "header.json").read_text())
+    header = content["header"]
+    header["columns"]["../secret"] = header["columns"]["rewards"]
+    del header["checksum"]
+    header["checksum"] = zlib.crc32(json.dumps(header, sort_keys=True).encode())
+    (mapped / "header.json").write_text(json.dumps(content))
+    with pytest.raises(FileError, match=r"secret\.npy is missing"):
+        Demonstrations.load(mapped)
+
+
+def test_files_of_an_episode_that_arrow_would_trust(tmp_path, demos):
+    """Minari reads all files of a folder, whatever their names, and so all of them are checked."""
+    folder = demos.save(tmp_path / "data", "minari-arrow")
+    (file,) = folder.rglob("*.arrow")
+    (file.parent / "deeper").mkdir()
+    file.rename(file.parent / "deeper" / "part-0")
+    assert Demonstrations.load(folder).fingerprint() == demos.fingerprint()
+    hidden = file.parent / "deeper" / "part-0"
+    hidden.write_bytes(hidden.read_bytes()[:-20])
+    with pytest.raises(FileError, match="is not a complete Minari data set"):
         Demonstrations.load(folder)
 
 
