@@ -1,4 +1,4 @@
-"""Gymnasium spaces: as plain JSON in every file of ours, and which values lie in them.
+"""Gymnasium spaces: as plain JSON in every file of ours, which values lie in them, and random ones.
 
 `space_to_json` and `space_from_json` are inverses. What is read may come from a damaged or hostile
 file: anything that does not describe a space exactly is a `FileError`, and nothing is executed.
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 
 from sb3_il_plus.errors import FileError
 
@@ -79,6 +80,38 @@ def outside(values: np.ndarray, space: spaces.Space) -> np.ndarray:
     if isinstance(space, spaces.MultiBinary):
         return (values != 0) & (values != 1)
     return np.zeros(values.shape, dtype=bool)
+
+
+def sample_uniform(space: spaces.Space, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw values of a space as its own `sample` does: uniformly, where it is bounded.
+
+    :return: shape (n, *shape of the space)
+    """
+    if n == 0:
+        return np.zeros((0, *(space.shape or ())), space.dtype)
+    batch = batch_space(space, n)
+    batch.seed(int(rng.integers(2**31)))
+    return np.asarray(batch.sample()).reshape(n, *(space.shape or ())).astype(space.dtype)
+
+
+def add_noise(
+    values: np.ndarray, space: spaces.Box, scale: float | np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Add Gaussian noise to a batch of values of a space, and clip to its bounds.
+
+    :param values: shape (n, *shape of the space); integers are rounded
+    :param scale: standard deviation, one or of each component
+    """
+    noisy = values + scale * rng.standard_normal(values.shape, dtype=np.float32)
+    if np.dtype(space.dtype).kind in "iu":
+        noisy = np.rint(noisy)
+    return np.clip(noisy, space.low, space.high).astype(values.dtype)
+
+
+def half_range(space: spaces.Box) -> np.ndarray:
+    """Half of the distance between the bounds of each component; 1 where there are none."""
+    distance = np.asarray(space.high, np.float64) - np.asarray(space.low, np.float64)
+    return np.where(np.isfinite(distance), distance / 2, 1.0)
 
 
 def _write_box(space: spaces.Box) -> dict[str, Any]:

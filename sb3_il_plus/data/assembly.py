@@ -127,6 +127,23 @@ def keep_every(data: Demonstrations, every: int, offset: int) -> Demonstrations:
     )
 
 
+def keep_steps(data: Demonstrations, kept: np.ndarray) -> Demonstrations:
+    """Some steps; those that are neighbours stay together, as fragments of their episode.
+
+    :param kept: shape (N,), bool; at least one is true
+    """
+    rows = np.flatnonzero(kept)
+    first_of_episode = np.zeros(len(data), dtype=bool)
+    first_of_episode[data.offsets[:-1]] = True
+    begins = first_of_episode[rows]
+    begins[0] = True
+    begins[1:] |= np.diff(rows) > 1
+    starts = rows[begins]
+    offsets = np.append(np.flatnonzero(begins), len(rows))
+    observation_rows = ranges(data.observation_rows(starts), np.diff(offsets) + 1)
+    return _replace_transitions(data, rows, observation_rows, offsets)
+
+
 def join(parts: Sequence[Demonstrations]) -> Demonstrations:
     """Join data of equal spaces; columns that a part lacks are left out.
 

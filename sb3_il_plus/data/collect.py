@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import gymnasium as gym
@@ -58,19 +59,49 @@ def collect(
     :raises InapplicableError: the expert was made for other spaces
     :raises UserError: not exactly one of `n_episodes` and `n_timesteps` is given
     """
-    amount = _amount(n_episodes, n_timesteps)
+    with collecting(progress_bar, *_amount(n_episodes, n_timesteps)) as advance:
+        (recorded,) = collect_pieces(
+            expert,
+            env,
+            n_episodes,
+            n_timesteps,
+            deterministic=deterministic,
+            seed=seed,
+            n_envs=n_envs,
+            advance=advance,
+        )
+    return recorded
+
+
+def collect_pieces(
+    expert: Any,
+    env: str | gym.Env | VecEnv,
+    n_episodes: int | None = None,
+    n_timesteps: int | None = None,
+    *,
+    deterministic: bool = True,
+    seed: int | None = None,
+    n_envs: int = 1,
+    piece_steps: int | None = None,
+    advance: Callable[[int], None] = lambda amount: None,
+) -> Iterator[Demonstrations]:
+    """`collect` piece by piece, so that more can be recorded than the memory holds.
+
+    :param piece_steps: a piece ends with the first episode that ends after so many steps; None for
+        a single piece
+    :param advance: called with how many episodes, or steps, were recorded since the last call
+    :return: a stream of pieces with equal metadata; the other parameters are those of `collect`
+    """
+    amount, unit = _amount(n_episodes, n_timesteps)
     if n_envs != 1 and not isinstance(env, str):
         raise UserError(
             f"n_envs={n_envs} needs an environment id to make copies of; "
             "a VecEnv brings its own number"
         )
     seed = fresh_seed() if seed is None else seed
-    with opened(env, n_envs) as venv, frozen(venv), tapped(venv) as (venv, tap), global_seed(seed):
+    with opened(env, n_envs) as venv, frozen(venv), tapped(venv) as (venv, tap):
         actor = _actor(expert, venv, tap)
-        quota = _Quota(amount, venv.num_envs, of_episodes=n_timesteps is None)
         venv.seed(child_seed(seed, "demonstrations"))
-        with _progress(progress_bar, amount, quota.unit) as advance:
-            recorder = _record(actor, venv, tap, quota, deterministic, advance)
         metadata = {
             "env_id": env if isinstance(env, str) else _env_id(venv),
             "expert": actor.name,
@@ -78,41 +109,77 @@ def collect(
             "deterministic": deterministic,
             "versions": library_versions(),
         }
-    recorded = recorder.demonstrations(keep_unfinished=not quota.of_episodes, metadata=metadata)
-    assert recorded is not None
-    return recorded[quota.in_turn(recorded.n_episodes)].validate()
+        quota = _Quota(amount, venv.num_envs, of_episodes=unit == "episodes")
+        recording = _Recording(actor, venv, tap, quota, deterministic)
+        for number in count():
+            # The global generators are borrowed for one piece at a time, never across a `yield`.
+            with global_seed(seed if number == 0 else child_seed(seed, f"piece {number}")):
+                recording.run(piece_steps, advance)
+            piece = recording.take(metadata)
+            if piece is not None:
+                yield piece
+            if not quota.open.any():
+                return
 
 
-def _record(
-    actor: Expert,
-    venv: VecEnv,
-    tap: RawTap,
-    quota: _Quota,
-    deterministic: bool,
-    advance: Callable[[int], None],
-) -> EpisodeRecorder:
-    recorder = EpisodeRecorder(tap.observation_space, tap.action_space)
-    state, starts = None, np.ones(venv.num_envs, dtype=bool)
-    observations = venv.reset()
-    recorder.reset(tap.raw_observations)
-    masks_of_step = masks_for(actor, venv)
-    while quota.open.any():
-        masks = None if masks_of_step is None else masks_of_step()
-        actions, state = actor.predict(
-            tap.raw_observations if actor.raw_observations else observations,
-            state=state,
-            episode_start=starts,
-            deterministic=deterministic,
+class _Recording:
+    """An actor in an environment, run for a while at a time.
+
+    :param quota: how much there is to record
+    """
+
+    def __init__(
+        self, actor: Expert, venv: VecEnv, tap: RawTap, quota: _Quota, deterministic: bool
+    ) -> None:
+        self._actor, self._venv, self._tap, self._quota = actor, venv, tap, quota
+        self._deterministic = deterministic
+        self._recorder = EpisodeRecorder(tap.observation_space, tap.action_space)
+        self._masks = masks_for(actor, venv)
+        self._observations: Any = None
+        self._state: Any = None
+        self._starts = np.ones(venv.num_envs, dtype=bool)
+
+    def run(self, n_steps: int | None, advance: Callable[[int], None]) -> None:
+        """Go on until the quota is met, or an episode ends after `n_steps` steps."""
+        if self._observations is None:
+            self._observations = self._venv.reset()
+            self._recorder.reset(self._tap.raw_observations)
+        n_recorded, quota = 0, self._quota
+        while quota.open.any():
+            n_recorded += int(quota.open.sum())
+            advance(self._step())
+            if n_steps is not None and n_recorded >= n_steps and self._starts.any():
+                return
+
+    def take(self, metadata: dict[str, Any]) -> Demonstrations | None:
+        """The episodes that have ended since the last call, and at the end what is unfinished."""
+        at_end = not self._quota.open.any()
+        recorded = self._recorder.demonstrations(
+            keep_unfinished=at_end and not self._quota.of_episodes, metadata=metadata
+        )
+        if recorded is None:
+            return None
+        self._recorder.forget_finished()
+        return recorded[self._quota.in_turn(recorded.n_episodes)].validate()
+
+    def _step(self) -> int:
+        quota, tap = self._quota, self._tap
+        masks = None if self._masks is None else self._masks()
+        actions, self._state = self._actor.predict(
+            tap.raw_observations if self._actor.raw_observations else self._observations,
+            state=self._state,
+            episode_start=self._starts,
+            deterministic=self._deterministic,
             action_masks=masks,
         )
         actions = _clipped(actions, tap.action_space)
-        observations, _, starts, _ = venv.step(actions)
-        recorder.add(actions, *tap.raw_step, recording=quota.open, action_masks=masks)
-        advance(quota.count(starts))
-    return recorder
+        self._observations, _, self._starts, _ = self._venv.step(actions)
+        self._recorder.add(actions, *tap.raw_step, recording=quota.open, action_masks=masks)
+        return quota.count(self._starts)
 
 
-def _amount(n_episodes: int | None, n_timesteps: int | None) -> int:
+def _amount(n_episodes: int | None, n_timesteps: int | None) -> tuple[int, str]:
+    """How much to record, and of what."""
     given = {"n_episodes": n_episodes, "n_timesteps": n_timesteps}
     amounts = {name: amount for name, amount in given.items() if amount is not None}
     if len(amounts) != 1:
@@ -120,7 +187,7 @@ def _amount(n_episodes: int | None, n_timesteps: int | None) -> int:
     ((name, amount),) = amounts.items()
     if amount < 1:
         raise UserError(f"{name}={amount} must be at least 1")
-    return amount
+    return amount, "episodes" if name == "n_episodes" else "steps"
 
 
 class _Quota:
@@ -131,11 +198,7 @@ class _Quota:
         self._left = (amount + np.arange(n_envs)) // n_envs
         self._n_finished = [0] * n_envs
         self._finished: list[tuple[int, int]] = []
-        """Of each finished episode: its number within its copy, and the copy."""
-
-    @property
-    def unit(self) -> str:
-        return "episodes" if self.of_episodes else "steps"
+        """Of each episode finished since `in_turn`: its number within its copy, and the copy."""
 
     @property
     def open(self) -> np.ndarray:
@@ -157,7 +220,8 @@ class _Quota:
 
         In the order in which they end, the first ones would be the short ones.
         """
-        whole = sorted(range(len(self._finished)), key=self._finished.__getitem__)
+        finished, self._finished = self._finished, []
+        whole = sorted(range(len(finished)), key=finished.__getitem__)
         return [*whole, *range(len(whole), n_episodes)]
 
 
@@ -187,7 +251,8 @@ def _env_id(venv: VecEnv) -> str | None:
 
 
 @contextmanager
-def _progress(shown: bool, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def collecting(shown: bool, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar, if `shown`; gives what to call with how much was collected."""
     if not shown:
         yield lambda amount: None
         return

@@ -209,6 +209,16 @@ class Demonstrations:
         """Forget the actions: for methods that learn from observations alone."""
         return without_actions(self)
 
+    def corrupt(self, *, seed: int, **flaws: Any) -> Demonstrations:
+        """Make the data noisy, wrong or scarce: see `data.corruption.corrupt`.
+
+        :param flaws: `observation_noise`, `action_noise`, `random_actions`, `wrong_actions`,
+            `dropped_episodes`, `dropped_steps`
+        """
+        from sb3_il_plus.data.corruption import corrupt
+
+        return corrupt(self, seed=seed, **flaws)
+
     @staticmethod
     def concatenate(parts: Sequence[Demonstrations]) -> Demonstrations:
         """Join data of equal spaces; rewards are kept if all parts have them.

@@ -103,6 +103,10 @@ class EpisodeRecorder:
             self._finished.append(episode)
             self._running[i] = _Running([following])
 
+    def forget_finished(self) -> None:
+        """Let go of the episodes that have ended; those still running go on."""
+        self._finished = []
+
     def demonstrations(
         self, keep_unfinished: bool = False, metadata: Mapping[str, Any] | None = None
     ) -> Demonstrations | None:
