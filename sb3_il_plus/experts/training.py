@@ -25,7 +25,7 @@ import numpy as np
 import platformdirs
 import stable_baselines3
 from filelock import FileLock
-from gymnasium import Space
+from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_il_plus.environments import make_env, make_vec, policy_alias
@@ -49,22 +49,60 @@ of PPO in seals/CartPole-v0, 3 stayed below 350 of 500; of 8 in CartPole-v1, non
 
 
 @dataclass(frozen=True)
-class _Task:
-    """What decides how an expert turns out."""
+class Training:
+    """What decides how an agent turns out.
+
+    :param env_id: where it is measured, and trained unless `TRAINED_IN` says otherwise
+    :param algorithm: of the registry
+    :param hyperparameters: arguments and budget
+    :param seed: of the training and of the evaluation
+    :param stopped_at: mean return at which the training ends early; None for the whole budget
+    """
 
     env_id: str
     algorithm: str
     hyperparameters: Hyperparameters
     seed: int
+    stopped_at: float | None = None
+
+    @classmethod
+    def tuned(
+        cls,
+        env_id: str,
+        algorithm: str,
+        total_timesteps: int | None,
+        seed: int,
+        hyperparameters: Mapping[str, Any] | None,
+        stopped_at: float | None = None,
+    ) -> Training:
+        """With RL Zoo's hyperparameters and changes to them; see `train_expert` for the arguments.
+
+        :raises UserError: as `train_expert`
+        """
+        if total_timesteps is not None and total_timesteps < 1:
+            raise UserError(f"total_timesteps={total_timesteps} must be at least 1")
+        _check_applicable(env_id, algorithm)
+        tuned = tuned_hyperparameters(algorithm, env_id).updated(hyperparameters or {})
+        if total_timesteps is not None:
+            tuned = tuned.updated({"n_timesteps": total_timesteps})
+        training = cls(env_id, algorithm, tuned, seed, stopped_at)
+        _check_storable(training)
+        return training
 
     @property
     def trained_in(self) -> str:
         """The environment to train in; the return is always measured in `env_id`."""
         return TRAINED_IN.get(self.env_id, self.env_id)
 
+    def make_vec(self) -> VecEnv:
+        """The environment to train in."""
+        return make_vec(self.trained_in, self.hyperparameters.n_envs)
+
     def facts(self) -> dict[str, Any]:
         """All of it, as JSON."""
+        stop = {} if self.stopped_at is None else {"stopped_at": self.stopped_at}
         return {
+            **stop,
             "env_id": self.env_id,
             "trained_in": self.trained_in,
             "algorithm": self.algorithm,
@@ -114,24 +152,16 @@ def train_expert(
     :raises FileError: the cache folder cannot be written
     :raises UserError: the trained agent is no better than random actions
     """
-    for name, number in (
-        ("n_eval_episodes", n_eval_episodes),
-        ("total_timesteps", total_timesteps),
-    ):
-        if number is not None and number < 1:
-            raise UserError(f"{name}={number} must be at least 1")
-    spaces = _check_applicable(env_id, algorithm)
-    tuned = tuned_hyperparameters(algorithm, env_id).updated(hyperparameters or {})
-    if total_timesteps is not None:
-        tuned = tuned.updated({"n_timesteps": total_timesteps})
-    task = _Task(env_id, algorithm, tuned, seed)
-    _check_storable(task)
-    path = cache_folder(cache_dir) / task.file_name()
-    with _locked(path):
-        expert = None if retrain else _from_cache(path)
+    if n_eval_episodes < 1:
+        raise UserError(f"n_eval_episodes={n_eval_episodes} must be at least 1")
+    training = Training.tuned(env_id, algorithm, total_timesteps, seed, hyperparameters)
+    path = cache_folder(cache_dir) / training.file_name()
+    with locked(path):
+        expert = None if retrain else cached(path)
         if expert is None:
-            expert = _train(task, *spaces, progress_bar=progress_bar, verbose=verbose)
-            _measure(expert, task, n_eval_episodes)
+            with closing(training.make_vec()) as venv:
+                expert = train(training, venv, progress_bar=progress_bar, verbose=verbose)
+            measure(expert, training, n_eval_episodes)
             _check_return(expert)
             expert.save(path)
     _warn_if_weak(expert)
@@ -147,7 +177,7 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Keep other processes from making the file `path` meanwhile."""
     lock = FileLock(path.with_suffix(".lock"))
     try:
@@ -164,8 +194,8 @@ def _locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _check_applicable(env_id: str, algorithm: str) -> tuple[Space, Space]:
-    """Refuse what cannot work before anything is trained; return the environment's spaces."""
+def _check_applicable(env_id: str, algorithm: str) -> None:
+    """Refuse what cannot work before anything is trained."""
     spec = registry.get(algorithm)
     if lacking := sorted(spec.consumes - {"environment", "rewards"}):
         known = registry.list_algorithms(consumes={"environment", "rewards"})
@@ -177,10 +207,9 @@ def _check_applicable(env_id: str, algorithm: str) -> tuple[Space, Space]:
     env.close()
     if reason := spec.refusal(env.observation_space, env.action_space):
         raise InapplicableError(f"no expert for {env_id}: {reason}")
-    return env.observation_space, env.action_space
 
 
-def _check_storable(task: _Task) -> None:
+def _check_storable(task: Training) -> None:
     """Refuse functions: the cache cannot tell one from another."""
     for name, value in task.facts()["hyperparameters"].items():
         if "!unsaved" in json.dumps(value):
@@ -191,7 +220,8 @@ def _check_storable(task: _Task) -> None:
             )
 
 
-def _from_cache(path: Path) -> Expert | None:
+def cached(path: Path) -> Expert | None:
+    """The expert in a file of the cache, or None where there is none that can be read."""
     if not path.is_file():
         return None
     try:
@@ -201,36 +231,43 @@ def _from_cache(path: Path) -> Expert | None:
         return None
 
 
-def _train(
-    task: _Task,
-    observation_space: Space,
-    action_space: Space,
+def train(
+    training: Training,
+    venv: VecEnv,
     *,
-    progress_bar: bool,
-    verbose: int,
+    callback: MaybeCallback = None,
+    progress_bar: bool = False,
+    verbose: int = 0,
 ) -> Expert:
+    """Train an agent; it is neither measured nor kept.
+
+    :param venv: what `training.make_vec` gave, or a wrapper around it
+    :param callback: SB3's, which may end the training early
+    """
     started = time.perf_counter()
-    venv = make_vec(task.trained_in, task.hyperparameters.n_envs)
-    with global_seed(task.seed), closing(venv):
-        model = _build_model(task, venv, verbose)
-        model.learn(task.hyperparameters.total_timesteps, progress_bar=progress_bar)
+    with global_seed(training.seed):
+        model = _build_model(training, venv, verbose)
+        steps = training.hyperparameters.total_timesteps
+        model.learn(steps, callback=callback, progress_bar=progress_bar)
     seconds = time.perf_counter() - started
+    env = make_env(training.env_id)
+    env.close()
     return Expert(
         model.policy,
-        observation_space,
-        action_space,
-        name=f"{task.algorithm} on {task.env_id}",
+        env.observation_space,
+        env.action_space,
+        name=f"{training.algorithm} on {training.env_id}",
         statistics=ObservationStatistics.from_vec_normalize(model.get_vec_normalize_env()),
         metadata={
-            **task.facts(),
-            "hyperparameters_source": task.hyperparameters.source,
+            **training.facts(),
+            "hyperparameters_source": training.hyperparameters.source,
             "total_timesteps": int(model.num_timesteps),
             "training_seconds": round(seconds, 3),
         },
     )
 
 
-def _build_model(task: _Task, venv: VecEnv, verbose: int) -> Any:
+def _build_model(task: Training, venv: VecEnv, verbose: int) -> Any:
     tuned = task.hyperparameters
     policy = tuned.policy or policy_alias(venv.observation_space)
     arguments = tuned.algorithm_arguments(venv.action_space)
@@ -245,7 +282,7 @@ def _build_model(task: _Task, venv: VecEnv, verbose: int) -> Any:
         raise UserError(f"{task.algorithm} refuses its hyperparameters: {error}") from error
 
 
-def _measure(expert: Expert, task: _Task, n_episodes: int) -> None:
+def measure(expert: Expert, task: Training, n_episodes: int) -> None:
     """Note what the expert reaches, and random actions beside it."""
     own = evaluate(expert, task.env_id, n_episodes, seed=task.seed)
     random = evaluate_random(task.env_id, n_episodes, task.seed)

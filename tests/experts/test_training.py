@@ -48,7 +48,7 @@ def cache(trained_once, tmp_path):
 @pytest.fixture
 def no_training(monkeypatch):
     """Fail where something is trained."""
-    monkeypatch.setattr(training, "_train", lambda *_, **__: pytest.fail("it was trained"))
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("it was trained"))
 
 
 def test_an_expert_is_trained_measured_and_kept(trained_once, no_training):
@@ -124,7 +124,7 @@ def test_what_decides_the_result_decides_the_file(monkeypatch):
     def name(env_id="CartPole-v1", algorithm="ppo", seed=0, version="2.2.1", **settings):
         monkeypatch.setattr(training.stable_baselines3, "__version__", version)
         hyperparameters = training.Hyperparameters(settings, "a test")
-        return training._Task(env_id, algorithm, hyperparameters, seed).file_name()
+        return training.Training(env_id, algorithm, hyperparameters, seed).file_name()
 
     names = [
         name(),
@@ -146,7 +146,7 @@ def test_a_damaged_file_is_trained_again_with_a_warning(cache, monkeypatch):
     file.write_bytes(file.read_bytes()[:500])
     with pytest.warns(UserWarning, match="the cached expert is damaged and is trained again"):
         train_expert("CartPole-v1", cache_dir=cache, **QUICK)
-    monkeypatch.setattr(training, "_train", lambda *_, **__: pytest.fail("it was trained again"))
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("it was trained again"))
     train_expert("CartPole-v1", cache_dir=cache, **QUICK)
 
 
