@@ -1,13 +1,13 @@
 """People's own data: from NumPy arrays or lists to `Demonstrations`.
 
 Two shapes of input are understood: flat columns over all steps, with the episode ends marked, and
-lists with one entry per episode. Either way the result is validated, and the first wrong index,
-shape or dtype is named.
+lists with one entry per episode. Either way the result is validated, and all that is wrong with
+lengths, shapes, dtypes and values is named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from gymnasium import Env, spaces
 from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.problems import Problems
 from sb3_il_plus.data.state_only import ACTIONS_UNKNOWN, check_finals, stand_ins_for
 from sb3_il_plus.errors import DataError
 
@@ -167,13 +168,20 @@ def _flatten(
     columns: Mapping[str, Any], flags: Mapping[str, Any], lengths: list[int] | None
 ) -> _Flat:
     """Read flat columns, and find the episodes by their lengths or by the flags."""
-    arrays: dict[str, Any] = {
-        name: None if column is None else _array(column, name) for name, column in columns.items()
-    }
+    problems = Problems()
+    arrays: dict[str, Any] = dict.fromkeys(columns)
+    for name, column in columns.items():
+        with problems.gathering():
+            arrays[name] = None if column is None else _array(column, name)
+    problems.raise_any()
     n = len(arrays["actions"])
     if n == 0:
         raise DataError("actions is empty: demonstrations need at least one step")
-    flat_flags = {name: _flag_column(flag, n, name) for name, flag in flags.items()}
+    flat_flags = {}
+    for name, flag in flags.items():
+        with problems.gathering():
+            flat_flags[name] = _flag_column(flag, n, name)
+    problems.raise_any()
     if lengths is None:
         done = flat_flags["terminations"] | flat_flags["truncations"]
         lengths = np.diff(np.union1d(np.flatnonzero(done), [n - 1]), prepend=-1).tolist()
@@ -187,32 +195,37 @@ def _join_episodes(
 ) -> _Flat:
     """Read lists with one array per episode, and check each episode's length."""
     n_episodes = len(columns["actions"])
+    problems = Problems()
     for name, entries in {**columns, **flags}.items():
         if entries is not None and len(entries) != n_episodes:
-            raise DataError(f"{name} has {len(entries)} entries for {n_episodes} episodes")
-    parts = {
-        name: [_array(part, f"{name} of episode {i}") for i, part in enumerate(entries)]
-        for name, entries in columns.items()
-        if entries is not None
-    }
+            problems.add(f"{name} has {len(entries)} entries for {n_episodes} episodes")
+    problems.raise_any()
+    parts: dict[str, list[Any]] = {}
+    for name, entries in columns.items():
+        for number, part in enumerate(() if entries is None else entries):
+            with problems.gathering():
+                parts.setdefault(name, []).append(_array(part, f"{name} of episode {number}"))
+    problems.raise_any()
     actual = [len(part) for part in parts["actions"]]
     if lengths not in (None, actual):
         raise DataError(f"episode_lengths is {lengths}, but the actions have lengths {actual}")
     extra = col.length(parts["observations"][0]) - actual[0]
     for name, entries in parts.items():
         more = extra if name == "observations" and extra == 1 else 0
-        _check_lengths(name, entries, [length + more for length in actual])
+        problems.add(*length_problems(name, entries, [length + more for length in actual]))
+    problems.raise_any()
     joined: dict[str, Any] = dict.fromkeys(columns)
     joined |= {name: _join(name, entries) for name, entries in parts.items()}
     flat_flags = {name: _join_flags(flag, actual, name) for name, flag in flags.items()}
     return _Flat(**joined, **flat_flags, lengths=actual)
 
 
-def _check_lengths(name: str, parts: Sequence[Columns], wanted: Sequence[int]) -> None:
+def length_problems(name: str, parts: Sequence[Columns], wanted: Sequence[int]) -> Iterator[str]:
+    """Say which episodes' parts of a column do not have the wanted numbers of rows."""
     for number, (part, length) in enumerate(zip(parts, wanted, strict=True)):
         for label, column in col.named(part, f"{name} of episode {number}"):
             if len(column) != length:
-                raise DataError(
+                yield (
                     f"{label}: {len(column)} rows where {length} are expected; each episode needs "
                     "as many rows as actions, or for observations in all episodes one more"
                 )

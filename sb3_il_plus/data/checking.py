@@ -57,8 +57,13 @@ class Checker:
         self._offences: dict[tuple[str, str], _Offence] = {}
         self._n_episodes = 0
 
-    def add(self, piece: Demonstrations) -> None:
-        """Look at every value of the next piece."""
+    def add(self, piece: Demonstrations, first_episode: int | None = None) -> None:
+        """Look at every value of the next piece.
+
+        :param first_episode: the number of its first episode, where some were left out before it
+        """
+        if first_episode is not None:
+            self._n_episodes = first_episode
         rows = _Rows(piece, self._n_episodes)
         self._check_observations(piece)
         bad_actions = self._check("actions", piece.actions, self._action_space, rows)

@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 
 from sb3_il_plus.data import columns as col
-from sb3_il_plus.data.arrays import from_arrays
+from sb3_il_plus.data.arrays import from_arrays, length_problems
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.hints import Hints, warn
 from sb3_il_plus.data.npz import entries_of, read_array
+from sb3_il_plus.data.problems import Problems
 from sb3_il_plus.data.stream import in_pieces, reading
 from sb3_il_plus.errors import DataError, FileError
 
@@ -80,25 +81,42 @@ def _split(entry: str) -> tuple[str | None, str | None, str | None]:
 
 
 def _columns(archive: zipfile.ZipFile) -> dict[str | None, Flat]:
-    """Columns by episode, or under None."""
-    episodes: dict[str | None, Flat] = {}
+    """Columns by episode, or under None.
+
+    :raises FileError: entries are no arrays of numbers, or two mean the same
+    """
+    found: dict[str | None, dict[str, dict[str | None, np.ndarray]]] = {}
+    problems = Problems()
     for entry in archive.namelist():
         episode, name, key = _split(entry.removesuffix(".npy"))
         if name is None:
             continue
-        columns = episodes.setdefault(episode, {})
-        array = read_array(archive, entry)
-        if name in columns and key is None:
-            raise FileError(f"{entry} is the second column of {name}")
-        if key is None:
-            columns[name] = array
-        else:
-            columns.setdefault(name, {})[key] = array
-    return episodes
+        entries = found.setdefault(episode, {}).setdefault(name, {})
+        with problems.gathering(FileError):
+            if key in entries or None in entries or (key is None and entries):
+                raise FileError(f"{entry} is the second column of {name}")
+            entries[key] = _numbers(archive, entry)
+    problems.raise_any(FileError)
+    return {
+        episode: {name: entries.get(None, entries) for name, entries in columns.items()}
+        for episode, columns in found.items()
+    }
+
+
+def _numbers(archive: zipfile.ZipFile, entry: str) -> np.ndarray:
+    array = read_array(archive, entry)
+    if array.ndim == 0 or array.dtype.kind not in "biuf":
+        raise FileError(
+            f"entry {entry} is {array.dtype} of shape {array.shape}, not numbers, one row a step"
+        )
+    return array
 
 
 def _joined(episodes: Mapping[str | None, Flat]) -> Flat:
-    """One column over all episodes, in the order of their numbers."""
+    """One column over all episodes, in the order of their numbers.
+
+    :raises DataError: they do not fit each other, or an episode's columns each other
+    """
     ordered = sorted((e for e in episodes if e is not None), key=_number)
     names = [set(episodes[episode]) for episode in ordered]
     if None in episodes or any(other != names[0] for other in names):
@@ -106,6 +124,7 @@ def _joined(episodes: Mapping[str | None, Flat]) -> Flat:
     parts = [episodes[episode] for episode in ordered]
     if not {"observations", "actions"} <= names[0]:
         raise DataError("its episodes need observations and actions")
+    _check_lengths(parts)
     try:
         joined: Flat = {name: col.concatenate([p[name] for p in parts]) for name in parts[0]}
     except (KeyError, TypeError, ValueError) as error:
@@ -114,14 +133,35 @@ def _joined(episodes: Mapping[str | None, Flat]) -> Flat:
     return joined
 
 
+def _check_lengths(parts: list[Flat]) -> None:
+    """What is too long in one episode could make up for what is too short in another."""
+    problems, lengths = Problems(), [len(part["actions"]) for part in parts]
+    n_finals = int(col.length(parts[0]["observations"]) == lengths[0] + 1)
+    for name in parts[0]:
+        more = n_finals if name == "observations" else 0
+        wanted = [length + more for length in lengths]
+        problems.add(*length_problems(name, [part[name] for part in parts], wanted))
+    problems.raise_any()
+
+
 def _number(episode: str) -> tuple[int, str]:
     digits = re.findall(r"\d+", episode)
     return int(digits[-1]), episode
 
 
 def _demonstrations(given: Flat, hints: Hints) -> Demonstrations:
+    n_steps, problems = len(given["actions"]), Problems()
     columns = {name: column for name, column in given.items() if name not in _FLAGS}
-    terminations, truncations = _ends(given, len(given["actions"]), hints.max_episode_steps)
+    for name in columns.keys() & {"rewards", "next_observations"}:
+        for label, column in col.named(columns[name], name):
+            if len(column) != n_steps:
+                problems.add(f"{label} has shape {column.shape} for {n_steps} actions")
+    flags = {}
+    for name in _FLAGS:
+        with problems.gathering():
+            flags[name] = _flags(given.get(name), name, n_steps)
+    problems.raise_any()
+    terminations, truncations = _ends(given, flags, hints.max_episode_steps)
     return from_arrays(
         terminations=terminations,
         truncations=truncations,
@@ -132,9 +172,10 @@ def _demonstrations(given: Flat, hints: Hints) -> Demonstrations:
     )
 
 
-def _ends(given: Flat, n_steps: int, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _ends(
+    given: Flat, marks: Mapping[str, np.ndarray], limit: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Terminations and truncations, shape (N,) each, from whatever marks the ends."""
-    marks = {name: _flags(given.get(name), name, n_steps) for name in _FLAGS}
     dones, terminations, truncations = marks["dones"], marks["terminations"], marks["truncations"]
     if "terminations" not in given and limit is not None:
         terminations = dones & ~truncations

@@ -24,6 +24,7 @@ from sb3_il_plus.data.checking import Checker
 from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.hints import warn
+from sb3_il_plus.data.problems import Problems
 from sb3_il_plus.errors import DataError, FileError, MissingExtraError, UserError
 
 Source: TypeAlias = Demonstrations | Iterable[Demonstrations]
@@ -31,9 +32,6 @@ Source: TypeAlias = Demonstrations | Iterable[Demonstrations]
 
 PIECE_BYTES = 2**24
 """A piece is about this large: much for a disk to read at once, little for a memory."""
-
-_MOST_NAMED = 20
-"""Broken episodes that one message names."""
 
 
 @dataclass(frozen=True)
@@ -105,32 +103,45 @@ def of_episodes(
     """Gather episodes into pieces.
 
     :raises DataError: episodes whose columns differ in length or form; it comes after the last
-        piece, and names all of them
+        episode, and names all of them, with the wrong values of those behind the first
     """
-    broken: list[str] = []
+    facts = observation_space, action_space, metadata
     waiting: list[Steps] = []
     size = 0
-
-    def gathered() -> Demonstrations:
-        return _piece(waiting, observation_space, action_space, metadata)
-
-    for number, episode in enumerate(episodes):
-        found = [f"episode {number} {problem}" for problem in episode.problems()]
-        broken += found
-        if found:
-            continue
+    numbered = enumerate(episodes)
+    for number, episode in numbered:
+        if any(episode.problems()):
+            if waiting:
+                yield _piece(waiting, *facts)
+            _raise_problems(chain([(number, episode)], numbered), *facts)
         waiting.append(episode)
         size += episode.nbytes
         if size >= PIECE_BYTES:
-            yield gathered()
+            yield _piece(waiting, *facts)
             waiting, size = [], 0
-    if broken:
-        more = len(broken) - _MOST_NAMED
-        raise DataError(
-            "; ".join(broken[:_MOST_NAMED]) + (f"; and {more:,} more" if more > 0 else "")
-        )
     if waiting:
-        yield gathered()
+        yield _piece(waiting, *facts)
+
+
+def _raise_problems(
+    episodes: Iterable[tuple[int, Steps]],
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Look through the episodes from a broken one on, and say all that is wrong with them."""
+    problems, checker = Problems(), Checker(observation_space, action_space)
+    for number, episode in episodes:
+        found = list(episode.problems())
+        problems.add(*(f"episode {number} {problem}" for problem in found))
+        if not found:
+            try:
+                piece = _piece([episode], observation_space, action_space, metadata)
+                checker.add(piece, first_episode=number)
+            except DataError as error:
+                problems.add(f"episode {number}: {error}")
+    problems.add(*checker.problems())
+    problems.raise_any()
 
 
 def _piece(
@@ -175,26 +186,23 @@ def joined(stream: Iterable[Demonstrations]) -> Demonstrations:
 
     :raises DataError: there are no pieces, or values that contradict the spaces or each other
     """
-    pieces = list(stream)
-    if not pieces:
-        raise DataError("there are no episodes: demonstrations need at least one")
-    whole = pieces[0] if len(pieces) == 1 else join(pieces)
-    return whole.validate()
+    pieces = list(checked(stream))
+    return pieces[0] if len(pieces) == 1 else join(pieces)
 
 
 def checked(stream: Iterable[Demonstrations]) -> Iterator[Demonstrations]:
     """Pass pieces on while checking each value.
 
-    :raises DataError: after the last piece, naming every problem
+    :raises DataError: after the last piece, naming every problem; or there are no pieces
     """
     first, pieces = first_of(stream)
-    checker = Checker(first.observation_space, first.action_space)
-    for piece in pieces:
-        checker.add(piece)
-        yield piece
-    found = checker.problems()
-    if found:
-        raise DataError("; ".join(found))
+    problems, checker = Problems(), Checker(first.observation_space, first.action_space)
+    with problems.gathering():  # the stream's own, to be named with those of the values
+        for piece in pieces:
+            checker.add(piece)
+            yield piece
+    problems.add(*checker.problems())
+    problems.raise_any()
 
 
 def refuse_what_it_lacks(piece: Demonstrations, what: str, dicts: bool) -> None:

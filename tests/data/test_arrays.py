@@ -321,6 +321,21 @@ def test_several_problems_are_told_at_once():
         )
 
 
+def test_every_episode_of_wrong_length_is_named():
+    observations = [np.zeros((4, 2)), np.zeros((3, 2)), np.zeros((6, 2))]
+    with pytest.raises(
+        DataError,
+        match=r"observations of episode 1: 3 rows where 4.*observations of episode 2: 6 rows where 4"
+        r".*rewards of episode 0: 2 rows where 3",
+    ):
+        Demonstrations.from_arrays(
+            observations,
+            [np.zeros(3, int)] * 3,
+            [np.zeros(2), np.zeros(3), np.zeros(3)],
+            action_space=spaces.Discrete(2),
+        )
+
+
 def test_unknown_environment():
     with pytest.raises(UnknownNameError, match="did you mean 'CartPole-v1'"):
         call(env="CartPoll-v1")

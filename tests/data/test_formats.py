@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import OBSERVATION_SPACES, assert_equal, demonstrations
 
-from sb3_il_plus.data import Demonstrations
+from sb3_il_plus.data import Demonstrations, stream
 from sb3_il_plus.data.formats import convert, read, recognise, save
 from sb3_il_plus.data.hints import DataWarning
 from sb3_il_plus.data.inspection import summarize
@@ -285,6 +285,42 @@ class TestMinari:
         hdf5.write_bytes(hdf5.read_bytes()[:1000])
         with pytest.raises(FileError, match="is not a complete Minari data set"):
             load_minari(folder)
+
+    @pytest.mark.parametrize("piece_bytes", [1, stream.PIECE_BYTES])
+    def test_all_problems_at_once(self, tmp_path, monkeypatch, piece_bytes):
+        """Wrong lengths and wrong values, before and behind each other."""
+        monkeypatch.setattr(stream, "PIECE_BYTES", piece_bytes)
+        sound = Demonstrations.from_arrays(
+            [np.zeros((4, 2))] * 5,
+            [np.zeros(3, int)] * 5,
+            [np.zeros(3)] * 5,
+            action_space=spaces.Discrete(2),
+        )
+        folder = save_minari(sound, tmp_path / "folder")
+        metadata = folder / "data" / "metadata.json"
+        theirs = json.loads(metadata.read_text())
+        del theirs["sb3_il_plus"]
+        metadata.write_text(json.dumps(theirs))
+        with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+            file["episode_0/observations"][2, 1] = np.nan
+            file["episode_1/rewards"].resize((2,))
+            file["episode_2/actions"][1] = 7
+            file["episode_3/terminations"].resize((4,))
+            file["episode_4/rewards"][0] = np.inf
+        expected = (
+            "episode 1 has rewards of shape (2,) for 3 actions",
+            "episode 3 has terminations of shape (4,) for 3 actions",
+            "observations: episode 0, step 2, component (1,) is nan, which is not finite",
+            "actions: episode 2, step 1 is 7, which lies outside Discrete(2)",
+            "rewards: episode 4, step 0 is inf",
+        )
+        for call in (Demonstrations.load, lambda path: convert(path, tmp_path / "out.npz")):
+            with pytest.raises(DataError) as raised:
+                call(folder)
+            assert all(sentence in str(raised.value) for sentence in expected)
+        assert not (tmp_path / "out.npz").exists()
+        listed = "; ".join(summarize(folder).problems)
+        assert all(sentence in listed for sentence in expected)
 
     def test_keys_that_hdf5_cannot_hold(self, demos, tmp_path):
         space = spaces.Dict({"a/b": demos.observation_space})

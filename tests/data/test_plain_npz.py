@@ -119,6 +119,43 @@ def test_files_that_contradict_themselves(tmp_path, columns, error, message):
         load(tmp_path, {"obs": OBSERVATIONS, "actions": ACTIONS, **columns})
 
 
+def test_all_problems_at_once(tmp_path):
+    np.savez(
+        tmp_path / "data.npz",
+        obs=np.zeros((10, 2)),
+        acts=np.zeros(9, int),
+        rews=np.zeros(4),
+        dones=np.zeros(7),
+    )
+    with pytest.raises(
+        DataError, match=r"rewards has shape \(4,\) for 9 actions; dones: 9 flags are needed"
+    ):
+        Demonstrations.load(tmp_path / "data.npz", action_space=CHOICE)
+    np.savez(
+        tmp_path / "data.npz",
+        obs=np.array([None] * 3),
+        acts=np.array(["left", "right"]),
+        rews=np.float32(1),
+    )
+    with pytest.raises(
+        FileError, match=r"entry obs.npy is not.*acts.npy is <U5 of.*rews.npy is float32 of"
+    ):
+        Demonstrations.load(tmp_path / "data.npz", action_space=CHOICE)
+
+
+def test_lengths_of_episodes_do_not_make_up_for_each_other(tmp_path):
+    columns = {}
+    for number, n_rewards in enumerate((3, 5)):
+        columns[f"episode_{number}/observations"] = np.zeros((5, 2))
+        columns[f"episode_{number}/actions"] = np.zeros(4, int)
+        columns[f"episode_{number}/rewards"] = np.zeros(n_rewards)
+    np.savez(tmp_path / "data.npz", **columns)
+    with pytest.raises(
+        DataError, match=r"rewards of episode 0: 3 rows where 4 .*rewards of episode 1: 5 rows whe"
+    ):
+        Demonstrations.load(tmp_path / "data.npz", action_space=CHOICE)
+
+
 def test_what_is_missing(tmp_path):
     np.savez(tmp_path / "data.npz", obs=OBSERVATIONS, actions=ACTIONS)
     with pytest.raises(DataError, match=r"data\.npz': the action space is unknown: pass env="):
