@@ -9,8 +9,9 @@ from typing import Any
 from stable_baselines3.common.policies import BasePolicy
 
 from sb3_il_plus.errors import FileError
-from sb3_il_plus.experts.expert import Expert, ObservationStatistics
+from sb3_il_plus.experts.expert import Expert
 from sb3_il_plus.experts.rebuild import build_policy, policy_arguments
+from sb3_il_plus.experts.wrappers import WRAPPERS, ObservationStatistics, ObservationWrapper
 from sb3_il_plus.serialization import Archive, Unsaved, decode, encode, write_archive
 
 KIND = "expert"
@@ -39,6 +40,10 @@ def save_expert(expert: Expert, path: str | Path) -> None:
         "policy_observation_space": encode(policy.observation_space),
         "policy_kwargs": encode(policy_arguments(policy)),
         "statistics": None if statistics is None else encode(vars(statistics)),
+        "wrappers": [
+            [type(wrapper).__name__, encode(vars(wrapper))] for wrapper in expert.wrappers
+        ],
+        "frame_stack": expert.frame_stack,
     }
     archive = Archive(data, {"policy": policy.state_dict()})
     _ = _policy(archive, expert.name)  # so that no file is left that cannot be read
@@ -59,6 +64,8 @@ def expert_from_archive(archive: Archive, where: str) -> Expert:
             decode(data["action_space"]),
             name=str(data["name"]),
             statistics=_statistics(decode(data["statistics"])),
+            wrappers=[_wrapper(*named) for named in data.get("wrappers", [])],
+            frame_stack=int(data.get("frame_stack", 1)),
             metadata=decode(data["metadata"]),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -96,3 +103,8 @@ def _unsaved(arguments: Any, name: str = "policy_kwargs") -> list[str]:
 
 def _statistics(fields: dict[str, Any] | None) -> ObservationStatistics | None:
     return None if fields is None else ObservationStatistics(**fields)
+
+
+def _wrapper(name: str, fields: Any) -> ObservationWrapper:
+    wrapper: ObservationWrapper = WRAPPERS[name](**decode(fields))
+    return wrapper

@@ -1,16 +1,16 @@
 """`Expert`: one face for everything that can act, so that the rest of the package knows only this.
 
 An SB3 or sb3-contrib model, a bare policy and a plain function all become an object with SB3's
-`predict`, which takes raw observations, applies the normalisation that it was trained with, and
-checks what comes back. Nothing here reads files or builds environments.
+`predict`, which takes raw observations, applies the wrappers and the normalisation that it was
+trained with, and checks what comes back. Nothing here reads files or builds environments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
@@ -20,70 +20,26 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_il_plus.errors import DataError, InapplicableError
+from sb3_il_plus.experts.wrappers import (
+    FrameStack,
+    ObservationStatistics,
+    ObservationWrapper,
+    each_part,
+    wrapped_space,
+)
 from sb3_il_plus.spaces import outside
 
-Observation: TypeAlias = np.ndarray | dict[str, np.ndarray]
 ModelSource: TypeAlias = Any
 """An `Expert`, anything with SB3's `predict`, or a callable `observation -> action`."""
 
 
-@dataclass(frozen=True)
-class ObservationStatistics:
-    """Fixed statistics that turn raw observations into what a policy was trained on.
+class ExpertState(NamedTuple):
+    """What an expert has to know of its episodes so far, from one `predict` to the next."""
 
-    :param mean: shape of an observation; for `Dict` observations a dict of such arrays, whose
-        missing entries are passed through unchanged
-    :param var: variance, of the same shape
-    :param clip_obs: normalised observations are clipped to ±`clip_obs`
-    :param epsilon: added to the variance
-    """
-
-    mean: Observation
-    var: Observation
-    clip_obs: float = 10.0
-    epsilon: float = 1e-8
-
-    @classmethod
-    def from_vec_normalize(cls, vec_normalize: VecNormalize | None) -> ObservationStatistics | None:
-        """Copy the statistics of SB3's `VecNormalize`; None where it leaves observations alone."""
-        if vec_normalize is None or not vec_normalize.norm_obs:
-            return None
-        statistics = vec_normalize.obs_rms
-        mean: Observation
-        var: Observation
-        if isinstance(statistics, dict):
-            mean = {key: entry.mean.copy() for key, entry in statistics.items()}
-            var = {key: entry.var.copy() for key, entry in statistics.items()}
-        else:
-            mean, var = statistics.mean.copy(), statistics.var.copy()
-        return cls(mean, var, float(vec_normalize.clip_obs), float(vec_normalize.epsilon))
-
-    def normalize(self, observation: Observation) -> Observation:
-        """Return `clip((x - mean) / sqrt(var + epsilon))`, exactly as `VecNormalize` does.
-
-        :param observation: one raw observation, or a batch of them
-        """
-        if isinstance(self.mean, Mapping) and isinstance(self.var, Mapping):
-            normalized = dict(observation)
-            for key, mean in self.mean.items():
-                normalized[key] = self._normalize(normalized[key], mean, self.var[key])
-            return normalized
-        return self._normalize(observation, self.mean, self.var)  # type: ignore[arg-type]
-
-    def fits(self, space: spaces.Space) -> bool:
-        """Whether these are statistics of observations of `space`."""
-        if isinstance(self.mean, Mapping) and isinstance(self.var, Mapping):
-            return isinstance(space, spaces.Dict) and all(
-                key in space.spaces
-                and key in self.var
-                and mean.shape == self.var[key].shape == space[key].shape
-                for key, mean in self.mean.items()
-            )
-        return np.asarray(self.mean).shape == np.asarray(self.var).shape == space.shape
-
-    def _normalize(self, value: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
-        scaled = (value - mean) / np.sqrt(var + self.epsilon)
-        return np.clip(scaled, -self.clip_obs, self.clip_obs).astype(np.float32)
+    actor: Any
+    """State of a recurrent policy."""
+    memories: tuple[Any, ...]
+    """What each wrapper remembers."""
 
 
 class Expert:
@@ -91,12 +47,18 @@ class Expert:
 
     Build one with `as_expert`, `load_expert` or `train_expert`.
 
+    An observation goes through `wrappers`, then `statistics`, then `frame_stack`, which is RL Zoo's
+    order in training.
+
     :param actor: an object with SB3's `predict`
     :param observation_space: of the raw, single observations
     :param action_space: every action is checked against it
     :param name: used in messages and metadata
     :param statistics: normalisation that `actor` expects of its observations
+    :param wrappers: other changes of observations that `actor` expects
+    :param frame_stack: observations that `actor` expects to be put together; 1 for one at a time
     :param metadata: JSON-like facts about where it comes from
+    :raises InapplicableError: a wrapper does not fit the observation space
     """
 
     raw_observations = True
@@ -109,14 +71,18 @@ class Expert:
         *,
         name: str = "expert",
         statistics: ObservationStatistics | None = None,
+        wrappers: Sequence[ObservationWrapper] = (),
+        frame_stack: int = 1,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.actor = actor
         self.observation_space = observation_space
         self.action_space = action_space
         self.name = name
-        self.statistics = statistics
+        self.wrappers = tuple(wrappers)
+        self.frame_stack = frame_stack
         self.metadata: dict[str, Any] = dict(metadata or {})
+        self.statistics = statistics
 
     def __repr__(self) -> str:
         return f"Expert({self.name!r}, {self.observation_space} -> {self.action_space})"
@@ -126,6 +92,28 @@ class Expert:
         """The SB3 policy that acts; None where the expert is a function."""
         candidate = getattr(self.actor, "policy", self.actor)
         return candidate if isinstance(candidate, BasePolicy) else None
+
+    @property
+    def statistics(self) -> ObservationStatistics | None:
+        """The normalisation that the actor expects; may be set."""
+        return self._statistics
+
+    @statistics.setter
+    def statistics(self, statistics: ObservationStatistics | None) -> None:
+        self._statistics = statistics
+        stages: list[ObservationWrapper] = list(self.wrappers)
+        if statistics is not None:
+            stages.append(statistics)
+        if self.frame_stack > 1:
+            stages.append(FrameStack(self.frame_stack))
+        spaces_before = (wrapped_space(self.observation_space, stages[:i]) for i in count())
+        self._stages = list(zip(stages, spaces_before, strict=False))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it needs `state` and `episode_start`, as recurrent policies do."""
+        recurrent = getattr(self.policy, "lstm_actor", None) is not None
+        return recurrent or any(stage.has_memory for stage, _ in self._stages)
 
     def predict(
         self,
@@ -138,16 +126,19 @@ class Expert:
         """Choose actions, as SB3's `predict`.
 
         :param observation: one raw observation, or a batch with one more axis in front
-        :param state: hidden state of a recurrent policy
-        :param episode_start: shape (n,), where an episode begins (for recurrent policies)
+        :param state: what the last call returned, for experts that remember (see `remembers`);
+            None begins an episode
+        :param episode_start: shape (n,), where an episode begins (for the same)
         :param deterministic: the most likely action instead of a sampled one
         :param action_masks: choices that are allowed; for experts that read them (`MaskablePPO`)
         :return: the action, or shape (n, *action shape), and the next state
         :raises DataError: what came back is no action of the action space
         """
         shape = batch_shape(observation, self.observation_space)
-        if self.statistics is not None:
-            observation = self.statistics.normalize(observation)
+        memories: tuple[Any, ...] = ()
+        if isinstance(state, ExpertState):
+            state, memories = state
+        observation, memories = self._wrapped(observation, shape, memories, episode_start)
         masks = {} if action_masks is None else {"action_masks": action_masks}
         answer = self.actor.predict(
             observation,
@@ -161,7 +152,34 @@ class Expert:
                 f"{self.name!r}: predict() returned {_describe(answer)}; "
                 "SB3's predict returns (actions, state)"
             )
-        return self._checked(answer[0], shape), answer[1]
+        actions, next_state = self._checked(answer[0], shape), answer[1]
+        if any(memory is not None for memory in memories):
+            next_state = ExpertState(next_state, memories)
+        return actions, next_state
+
+    def _wrapped(
+        self,
+        observation: Any,
+        batch: tuple[int, ...],
+        memories: tuple[Any, ...],
+        episode_start: np.ndarray | None,
+    ) -> tuple[Any, tuple[Any, ...]]:
+        """What the actor sees, and what the wrappers remember of it."""
+        if not self._stages:
+            return observation, ()
+        if not batch:
+            observation = each_part(lambda part: np.asarray(part)[None], observation)
+        starts = np.full(batch or (1,), not memories)
+        if memories and episode_start is not None:
+            starts |= np.asarray(episode_start, dtype=bool)
+        memories = memories or (None,) * len(self._stages)
+        kept = []
+        for (stage, space), memory in zip(self._stages, memories, strict=True):
+            observation, memory = stage.apply(observation, memory, starts, space)
+            kept.append(memory)
+        if not batch:
+            observation = each_part(lambda part: part[0], observation)
+        return observation, tuple(kept)
 
     def save(self, path: str | Path) -> None:
         """Write a file that `load_expert` reads, without any pickle in it.

@@ -1,8 +1,8 @@
 """`load_expert`: an `Expert` from a file, without executing anything in it.
 
 It reads the zips that SB3 and sb3-contrib save (of any version: only spaces, policy class, policy
-arguments and weights are taken from them) and those of `Expert.save`. SB3's own `load` unpickles
-whatever the file holds and is never used.
+arguments and weights are taken from them), with what RL Zoo keeps beside them, and those of
+`Expert.save`. SB3's own `load` unpickles whatever the file holds; only `trust=True` allows it.
 """
 
 from __future__ import annotations
@@ -10,76 +10,96 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import gymnasium as gym
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_il_plus.environments import make_env, policy_alias
 from sb3_il_plus.errors import FileError
-from sb3_il_plus.experts import safe_pickle
+from sb3_il_plus.experts import hub, safe_pickle, trusted
 from sb3_il_plus.experts.archive import KIND, expert_from_archive
-from sb3_il_plus.experts.expert import Expert, ObservationStatistics, as_expert, check_spaces
+from sb3_il_plus.experts.expert import Expert, as_expert, check_spaces
 from sb3_il_plus.experts.rebuild import build_policy, space_of_policy
+from sb3_il_plus.experts.safe_pickle import UnsafeFileError
+from sb3_il_plus.experts.statistics import StatisticsSource, set_statistics
+from sb3_il_plus.experts.wrappers import (
+    FrameStack,
+    ObservationWrapper,
+    wrapped_space,
+    wrapper_named,
+)
+from sb3_il_plus.experts.zoo_folder import (
+    ZooSettings,
+    agent_in,
+    zoo_settings,
+)
 from sb3_il_plus.registry import registry
 from sb3_il_plus.serialization import read_archive, read_tensors
 
 T = TypeVar("T")
-
-_STATISTICS_NAMES = ("vecnormalize.pkl", "vec_normalize.pkl")
 
 
 def load_expert(
     path: str | Path,
     env: str | gym.Env | VecEnv | None = None,
     *,
-    vec_normalize: str | Path | VecNormalize | Literal[False] | None = None,
+    vec_normalize: StatisticsSource = None,
+    wrappers: bool = True,
     algorithm: str | None = None,
+    trust: bool = False,
 ) -> Expert:
     """Load a saved agent as an `Expert`. Nothing in the file is executed.
 
     :param path: a zip saved by SB3, sb3-contrib, `Expert.save` or an algorithm of this package; the
-        suffix may be left out; a folder with one such zip
-    :param env: id, `Env` or `VecEnv` to act in; its spaces then count instead of the file's
+        suffix may be left out; a folder with one such zip, as RL Zoo lays it out; or
+        `hub://ORG/REPO` on the Hugging Face Hub (see `experts.hub`)
+    :param env: id, `Env` or `VecEnv` to act in; its spaces then count instead of the file's. Needed
+        where the agent was trained through wrappers that change observations
     :param vec_normalize: the statistics that `VecNormalize.save` wrote, or a `VecNormalize`; by
-        default `vecnormalize.pkl` beside the zip, as RL Zoo lays it out; False for none
+        default `vecnormalize.pkl` beside the zip; False for none
+    :param wrappers: do to observations what the wrappers in RL Zoo's `config.yml` did in training;
+        False where `env` has them already
     :param algorithm: name of the algorithm that trained it; only needed where the file's policy
         class cannot be read
+    :param trust: where a file cannot be read without executing it, let SB3's own loader do so, with
+        a `TrustWarning` of what it asks for. Only for files whose maker you trust
     :raises FileError: the file is missing, damaged, unsafe to read, or fits no policy
     :raises InapplicableError: it was trained on other spaces than those of `env`
     """
     file = _find(path)
-    given = None if env is None else _spaces(env)
+    task = None if env is None else _Task.of(env)
+    settings = zoo_settings(file) if wrappers else ZooSettings()
     try:
         with zipfile.ZipFile(file) as archive:
             data = _read_data(archive, file)
-            if "format_version" not in data:
-                expert = _from_sb3(archive, data, file, given, algorithm)
+            if "format_version" in data:
+                expert = _from_ours(file, data, task)
             else:
-                expert = _from_ours(file, data, given)
+                expert = _from_sb3(archive, data, file, task, settings, algorithm, trust)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError) as error:
         raise FileError(f"{file} is no complete file of a saved agent: {error}") from error
-    return _with_statistics(expert, file, vec_normalize)
+    set_statistics(expert, file, vec_normalize, settings, trust)
+    _note_settings(expert, settings, env)
+    return expert
 
 
 def _find(path: str | Path) -> Path:
+    if str(path).startswith(hub.SCHEME):
+        return hub.download(str(path))
     for candidate in (Path(path), Path(f"{path}.zip")):
         if candidate.is_file():
             return candidate
     if Path(path).is_dir():
-        zips = sorted(Path(path).glob("*.zip"))
-        if len(zips) == 1:
-            return zips[0]
-        raise FileError(
-            f"folder {str(path)!r} holds {len(zips)} zip files; name the one to load"
-            + "".join(f" ({found.name})" for found in zips[:5])
-        )
+        return agent_in(Path(path))
     if str(path) in registry.names():
         raise FileError(
             f"{str(path)!r} is the name of an algorithm, and no file of that name is here; "
@@ -88,12 +108,30 @@ def _find(path: str | Path) -> Path:
     raise FileError(f"there is no file {str(path)!r}")
 
 
-def _spaces(env: str | gym.Env | VecEnv) -> tuple[spaces.Space, spaces.Space]:
-    if not isinstance(env, str):
-        return env.observation_space, env.action_space
-    made = make_env(env)
-    made.close()
-    return made.observation_space, made.action_space
+@dataclass(frozen=True)
+class _Task:
+    """Where an expert shall act."""
+
+    observation_space: spaces.Space
+    action_space: spaces.Space
+    spec: Any
+    """`gymnasium`'s `EnvSpec`, where there is one."""
+
+    @classmethod
+    def of(cls, env: str | gym.Env | VecEnv) -> _Task:
+        if isinstance(env, str):
+            made = make_env(env)
+            made.close()
+            return cls(made.observation_space, made.action_space, made.spec)
+        spec = None
+        if isinstance(env, gym.Env):
+            spec = env.spec
+        else:
+            try:
+                spec = env.get_attr("spec", 0)[0]
+            except (AttributeError, NotImplementedError):  # no stack of gymnasium's
+                spec = None
+        return cls(env.observation_space, env.action_space, spec)
 
 
 def _read_data(archive: zipfile.ZipFile, file: Path) -> dict[str, Any]:
@@ -106,7 +144,8 @@ def _read_data(archive: zipfile.ZipFile, file: Path) -> dict[str, Any]:
     return data
 
 
-def _from_ours(file: Path, data: dict[str, Any], given: tuple | None) -> Expert:
+def _from_ours(file: Path, data: dict[str, Any], task: _Task | None) -> Expert:
+    given = None if task is None else (task.observation_space, task.action_space)
     if data.get("kind") == KIND:
         expert = expert_from_archive(read_archive(file), str(file))
         if given is not None:
@@ -123,38 +162,108 @@ def _from_sb3(
     archive: zipfile.ZipFile,
     data: dict[str, Any],
     file: Path,
-    given: tuple[spaces.Space, spaces.Space] | None,
+    task: _Task | None,
+    settings: ZooSettings,
     algorithm: str | None,
+    trust: bool,
 ) -> Expert:
     """Take spaces, policy class, arguments and weights from a zip of SB3."""
+    changes = _wrappers_of(settings, task)
+    stacked = [FrameStack(settings.frame_stack)] if settings.frame_stack > 1 else []
+    seen = None
+    if task is not None:
+        seen = wrapped_space(task.observation_space, [*changes, *stacked]), task.action_space
+    metadata: dict[str, Any] = {"source": file.name}
+    actor: Any
+    try:
+        actor, seen = _policy(archive, data, file, seen, algorithm)
+        metadata["policy_class"] = type(actor).__name__
+    except UnsafeFileError as refusal:
+        if not trust:
+            raise
+        actor = trusted.load_model(file, algorithm or settings.algorithm, seen, refusal)
+        seen = actor.observation_space, actor.action_space
+        metadata |= {"policy_class": type(actor.policy).__name__, "trusted": True}
+    if isinstance(data.get("num_timesteps"), int):
+        metadata["total_timesteps"] = data["num_timesteps"]
+    if algorithm is not None:
+        metadata["algorithm"] = algorithm
+    raw = seen if task is None else (task.observation_space, task.action_space)
+    return Expert(
+        actor,
+        *raw,
+        name=file.stem,
+        wrappers=changes,
+        frame_stack=settings.frame_stack,
+        metadata=metadata,
+    )
+
+
+def _policy(
+    archive: zipfile.ZipFile,
+    data: dict[str, Any],
+    file: Path,
+    seen: tuple[spaces.Space, spaces.Space] | None,
+    algorithm: str | None,
+) -> tuple[BasePolicy, tuple[spaces.Space, spaces.Space]]:
+    """Rebuild the policy; the spaces are those that it sees, by default the file's."""
 
     def entry(name: str, convert: Callable[[Any], T]) -> T:
         return _entry(data, name, file, convert)
 
-    if given is None:
-        given = (
+    if seen is None:
+        seen = (
             entry("observation_space", safe_pickle.to_space),
             entry("action_space", safe_pickle.to_space),
         )
-    observation_space, action_space = given
     if algorithm is None:
         policy_class = entry("policy_class", _to_policy_class)
     else:
-        policy_class = _policy_of(algorithm, observation_space)
+        policy_class = _policy_of(algorithm, seen[0])
     arguments = entry("policy_kwargs", safe_pickle.to_value) or {}
     if not isinstance(arguments, dict):
         raise FileError(f"{file}: entry 'policy_kwargs' is damaged")
     arguments.setdefault("use_sde", data.get("use_sde") is True)
     weights = read_tensors(archive, "policy", "cpu")
-    policy = build_policy(
-        policy_class, space_of_policy(observation_space), action_space, arguments, weights
-    )
-    metadata = {"source": file.name, "policy_class": policy_class.__name__}
-    if isinstance(data.get("num_timesteps"), int):
-        metadata["total_timesteps"] = data["num_timesteps"]
-    if algorithm is not None:
-        metadata["algorithm"] = algorithm
-    return Expert(policy, observation_space, action_space, name=file.stem, metadata=metadata)
+    policy = build_policy(policy_class, space_of_policy(seen[0]), seen[1], arguments, weights)
+    return policy, seen
+
+
+def _wrappers_of(settings: ZooSettings, task: _Task | None) -> list[ObservationWrapper]:
+    """The wrappers of `config.yml` that change observations."""
+    spec = None if task is None else task.spec
+    env_id = settings.env_id if spec is None else spec.id
+    limit = getattr(spec, "max_episode_steps", None)
+    found = [wrapper_named(name, kwargs, env_id, limit) for name, kwargs in settings.wrappers]
+    changes = [wrapper for wrapper in found if wrapper is not None]
+    if (changes or settings.frame_stack > 1) and task is None:
+        names = [type(wrapper).__name__ for wrapper in changes]
+        names += ["frame_stack"] if settings.frame_stack > 1 else []
+        raise FileError(
+            f"the agent was trained in {env_id} through {', '.join(names)}, so its file does not "
+            "say what raw observations look like: pass env="
+        )
+    return changes
+
+
+def _note_settings(expert: Expert, settings: ZooSettings, env: Any) -> None:
+    """Keep what RL Zoo's files say, and warn of an environment that was built otherwise."""
+    if settings.algorithm is not None:
+        expert.metadata.setdefault("algorithm", settings.algorithm)
+    if settings.env_id is not None:
+        expert.metadata["env_id"] = settings.env_id
+    if not settings.env_kwargs:
+        return
+    expert.metadata["env_kwargs"] = settings.env_kwargs
+    spec = getattr(env, "spec", None)
+    built_with = {} if spec is None else dict(spec.kwargs)
+    if isinstance(env, (str, gym.Env)) and not settings.env_kwargs.items() <= built_with.items():
+        arguments = ", ".join(f"{key}={value!r}" for key, value in settings.env_kwargs.items())
+        warnings.warn(
+            f"{expert.name} was trained in an environment built with {arguments}; build one with "
+            "gymnasium.make(id, **expert.metadata['env_kwargs'])",
+            stacklevel=3,
+        )
 
 
 def _entry(data: dict[str, Any], name: str, file: Path, convert: Callable[[Any], T]) -> T:
@@ -188,74 +297,3 @@ def _policy_of(algorithm: str, observation_space: spaces.Space) -> type[BasePoli
         raise FileError(f"algorithm {algorithm!r} has no policy for {observation_space}")
     policy_class: type[BasePolicy] = aliases[name]
     return policy_class
-
-
-def _with_statistics(
-    expert: Expert, file: Path, vec_normalize: str | Path | VecNormalize | Literal[False] | None
-) -> Expert:
-    """Give the expert the statistics it was trained with, where there are some."""
-    if isinstance(vec_normalize, VecNormalize):
-        expert.statistics = ObservationStatistics.from_vec_normalize(vec_normalize)
-    elif vec_normalize is None and expert.statistics is None:
-        vec_normalize = _statistics_beside(file)
-    if isinstance(vec_normalize, (str, Path)):
-        expert.statistics = read_statistics(vec_normalize)
-        expert.metadata["vec_normalize"] = Path(vec_normalize).name
-    if expert.statistics is not None and not expert.statistics.fits(expert.observation_space):
-        raise FileError(
-            f"the VecNormalize statistics {str(vec_normalize)!r} do not fit the observation space "
-            f"{expert.observation_space}; name others with vec_normalize=, or False for none"
-        )
-    return expert
-
-
-def _statistics_beside(file: Path) -> Path | None:
-    """Where RL Zoo (`ENV/vecnormalize.pkl`) and SB3's `CheckpointCallback` put statistics."""
-    prefix, _, steps = file.stem.removesuffix("_steps").rpartition("_")
-    candidates = [
-        *(
-            folder / name
-            for folder in (file.with_suffix(""), file.parent)
-            for name in _STATISTICS_NAMES
-        ),
-        file.parent / f"{prefix}_vecnormalize_{steps}_steps.pkl",
-    ]
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
-
-
-def read_statistics(path: str | Path) -> ObservationStatistics | None:
-    """Read what `VecNormalize.save` wrote, without executing it.
-
-    :return: None where observations were not normalised
-    :raises FileError: the file is missing, damaged, or refers to what is not on the allow-list
-    """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(
-            f"cannot read the VecNormalize statistics {str(path)!r}: {error}"
-        ) from error
-    return safe_pickle.read(content, str(path), _statistics_of)
-
-
-def _statistics_of(record: Any) -> ObservationStatistics | None:
-    if not isinstance(record, safe_pickle.Record) or not record.path.endswith(":VecNormalize"):
-        raise FileError("it does not hold VecNormalize statistics")
-    if not record.field("norm_obs", default=True):
-        return None
-    moments = record.field("obs_rms")
-    if isinstance(moments, dict):
-        mean = {key: _moment(entry, "mean") for key, entry in moments.items()}
-        var = {key: _moment(entry, "var") for key, entry in moments.items()}
-    else:
-        mean, var = _moment(moments, "mean"), _moment(moments, "var")
-    clip, epsilon = (
-        float(safe_pickle.to_value(record.field(name))) for name in ("clip_obs", "epsilon")
-    )
-    return ObservationStatistics(mean, var, clip, epsilon)
-
-
-def _moment(record: Any, name: str) -> Any:
-    if not isinstance(record, safe_pickle.Record):
-        raise FileError("its running mean and variance are damaged")
-    return safe_pickle.to_value(record.field(name))

@@ -2,7 +2,7 @@
 
 A pickle is a program: it names callables and calls them. `read` runs it with inert stand-ins
 instead. Each class that the file names becomes a `Record`, which only notes what it was given;
-arrays and numbers are rebuilt by functions of this module; every name outside the allow-list below
+arrays and numbers are rebuilt by functions of this module; every name that is not in `allow_list`
 is refused. So nothing of the file, and nothing of the packages it names, is ever called.
 
 `to_value`, `to_space` and `to_class` then turn records into what they describe. Files of old
@@ -25,10 +25,15 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from sb3_il_plus.errors import FileError
+from sb3_il_plus.experts.allow_list import REMEDY, SPACES, path_of, refusal
 
 T = TypeVar("T")
 
 _NUMERIC = "biuf"
+
+
+class UnsafeFileError(FileError):
+    """A pickle that asks for what is not on the allow-list; reading it would be executing it."""
 
 
 class Record:
@@ -103,53 +108,6 @@ _FUNCTIONS: dict[str, Any] = {
 }
 """What is called, and by what it is replaced."""
 
-_SPACES = (
-    "gymnasium.spaces.box:Box",
-    "gymnasium.spaces.discrete:Discrete",
-    "gymnasium.spaces.multi_discrete:MultiDiscrete",
-    "gymnasium.spaces.multi_binary:MultiBinary",
-    "gymnasium.spaces.dict:Dict",
-    "gymnasium.spaces.tuple:Tuple",
-)
-
-_NUMPY_SCALARS = (
-    *(f"numpy:{name}" for name in ("bool", "bool_", "float16", "float32", "float64")),
-    *(f"numpy:{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-)
-
-ALLOWED = frozenset(
-    (
-        *_FUNCTIONS,
-        *_SPACES,
-        *_NUMPY_SCALARS,
-        "numpy:ndarray",
-        "numpy:dtype",
-        "numpy.random.mtrand:RandomState",
-        "numpy.random:RandomState",
-        "numpy.random._generator:Generator",
-        "numpy.random._mt19937:MT19937",
-        "numpy.random._pcg64:PCG64",
-        "numpy.random.bit_generator:SeedSequence",
-        "numpy.random.bit_generator:__pyx_unpickle_SeedSequence",
-        "numpy.random._pickle:__randomstate_ctor",
-        "numpy.random._pickle:__generator_ctor",
-        "numpy.random._pickle:__bit_generator_ctor",
-        "gymnasium.utils.seeding:RandomNumberGenerator",
-        "gymnasium.utils.seeding:RNG",
-        "torch:device",
-        "torch.nn.modules.linear:Identity",
-    )
-)
-"""What a file may name: `"module:name"`, in today's module names."""
-
-ALLOWED_MODULES = (
-    "stable_baselines3.",
-    "sb3_contrib.",
-    "torch.nn.modules.activation",
-    "torch.optim",
-)
-"""Beginnings of modules all of whose classes a file may name."""
-
 _CLASS_KINDS = (
     ("stable_baselines3.", (BasePolicy, BaseFeaturesExtractor)),
     ("sb3_contrib.", (BasePolicy, BaseFeaturesExtractor)),
@@ -166,13 +124,13 @@ def read(content: bytes, where: str, convert: Callable[[Any], T]) -> T:
     :param where: the file, and the entry in it, for messages
     :param convert: `to_value`, `to_space`, `to_class`, or a function of one's own; it is given
         plain values, with a `Record` for each object and a `Record` subclass for each class
-    :raises FileError: it names something outside the allow-list, is damaged, or describes
-        something else
+    :raises UnsafeFileError: it names something outside the allow-list
+    :raises FileError: it is damaged, or describes something else
     """
     try:
         return convert(_Unpickler(content).load())
     except FileError as error:
-        raise FileError(f"{where}: {error}") from error
+        raise type(error)(f"{where}: {error}") from error
     except Exception as error:  # damaged pickles raise all kinds
         raise FileError(f"{where} is damaged: {type(error).__name__}: {error}") from error
 
@@ -183,38 +141,19 @@ class _Unpickler(pickle.Unpickler):
         self._stand_ins: dict[str, type[Record]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        path = f"{_modern(module)}:{name}"
+        path = path_of(module, name)
         if path in _FUNCTIONS:
             return _FUNCTIONS[path]
         if path == _Array.path:
             return _Array
-        if path not in ALLOWED and not path.startswith(ALLOWED_MODULES):
-            raise FileError(
-                f"it refers to {module}.{name}, which is not on the list of harmless classes, "
-                "so it is not read; if you trust the file, load it with its own library and pass "
-                "the model itself"
-            )
+        if reason := refusal(module, name):
+            raise UnsafeFileError(reason)
         if path not in self._stand_ins:
             self._stand_ins[path] = type("Record", (Record,), {"path": path})
         return self._stand_ins[path]
 
     def persistent_load(self, pid: Any) -> Any:
         raise FileError("it refers to objects outside itself")
-
-
-_MOVED = {"gym.": "gymnasium.", "numpy._core": "numpy.core", "__builtin__": "builtins"}
-
-
-def _modern(module: str) -> str:
-    """Today's name of a module that has moved."""
-    for old, new in (
-        ("gym.", "gymnasium."),
-        ("numpy._core", "numpy.core"),
-        ("__builtin__", "builtins"),
-    ):
-        if module.startswith(old):
-            return new + module[len(old) :]
-    return module
 
 
 def to_value(raw: Any) -> Any:
@@ -232,11 +171,11 @@ def to_value(raw: Any) -> Any:
     if isinstance(raw, _Array):
         return _to_array(raw)
     if isinstance(raw, Record):
-        if raw.path in _SPACES:
+        if raw.path in SPACES:
             return to_space(raw)
         if raw.path == "torch:device":
             return "auto"
-        raise FileError(f"an object of {raw.path} is not expected here")
+        raise UnsafeFileError(f"an object of {raw.path} is not expected here; {REMEDY}")
     return raw
 
 
@@ -264,7 +203,7 @@ def to_space(record: Any) -> spaces.Space:
 
     :raises FileError: it describes none
     """
-    if not isinstance(record, Record) or record.path not in _SPACES:
+    if not isinstance(record, Record) or record.path not in SPACES:
         raise FileError(
             f"a space is expected, not {getattr(record, 'path', type(record).__name__)}"
         )

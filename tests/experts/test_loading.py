@@ -25,7 +25,8 @@ from sb3_il_plus.environments import make_vec
 from sb3_il_plus.errors import FileError, InapplicableError
 from sb3_il_plus.evaluation import evaluate
 from sb3_il_plus.experts.expert import as_expert
-from sb3_il_plus.experts.loading import load_expert, read_statistics
+from sb3_il_plus.experts.loading import load_expert
+from sb3_il_plus.experts.statistics import read_statistics
 
 AGENTS = Path(__file__).parents[2].parent / "shared" / "rl_zoo_agents"
 
