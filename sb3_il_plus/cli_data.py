@@ -50,7 +50,9 @@ def add_commands(app: typer.Typer) -> None:
 
 def convert(
     source: Annotated[str, typer.Argument(metavar="IN", help="A file, folder or Minari id.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where to write.")],
+    target: Annotated[
+        str, typer.Argument(metavar="OUT", help="Where to write: a path, or a new Minari id.")
+    ],
     to: Annotated[
         str | None,
         typer.Option(
@@ -74,6 +76,7 @@ def convert(
     Examples:
       sb3-il-plus convert halfcheetah-medium-v2.hdf5 halfcheetah.mapped
       sb3-il-plus convert mujoco/hopper/expert-v0 hopper.npz
+      sb3-il-plus convert hopper.npz hopper/mine-v0
       sb3-il-plus convert demos.npz demos --to imitation
       sb3-il-plus convert arrays.npz demos.npz --env HalfCheetah-v4
     """

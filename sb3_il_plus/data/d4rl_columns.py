@@ -21,6 +21,8 @@ _COLUMNS = (
     "next_observations",
 )
 
+_MINARI = "; it seems to be the inside of a Minari data set: give the folder of that instead"
+
 
 class FileColumns:
     """The arrays of a file, none of them read yet, whose forms fit each other.
@@ -37,7 +39,7 @@ class FileColumns:
         if missing:
             raise FileError(
                 f"it has no {' and no '.join(sorted(missing))}; its entries are "
-                f"{', '.join(sorted(file)[:10])}"
+                f"{', '.join(sorted(file)[:10])}{_MINARI if 'episode_0' in file else ''}"
             )
         self.n_steps = len(self.arrays["actions"])
         broken = [

@@ -362,7 +362,8 @@ class Demonstrations:
         """Write `path`, in the format that its suffix means: see `data.formats.save`.
 
         `.npz`, `.hdf5` (D4RL), `.mapped` (a folder for data larger than memory), or no suffix (a
-        Minari data set). It appears complete or not at all. Returns the path written.
+        Minari data set: a folder, or for a string like "CartPole/mine-v0" a new id of Minari's
+        store). It appears complete or not at all. Returns the path written.
 
         :param format: "npz", "mapped", "d4rl", "minari", "minari-arrow" or "imitation" instead
         :raises FileError: the format is unknown, or the path cannot be written

@@ -7,7 +7,7 @@ of pieces (see `stream.py`), and a writer that takes one.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from sb3_il_plus.data.stream import Source, checked, first_of, joined, reading
 from sb3_il_plus.data.validation import fit_to
 from sb3_il_plus.errors import FileError, suggest
 
+_MOST_NAMES = 8
+"""Names of what a path holds that a message lists."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -35,16 +38,18 @@ class Format:
     :param suffixes: of the paths that are saved in this format when none is named
     :param load: called with the path, where loading is not joining the pieces
     :param holds_spaces: whether a file tells its spaces whoever wrote it
+    :param has_ids: whether data sets may be written under an id, into Minari's store
     """
 
     name: str
     description: str
     recognises: Callable[[Path], bool]
     read: Callable[[Any, Hints], Iterator[Demonstrations]]
-    write: Callable[[Source, Path], Path] | None = None
+    write: Callable[[Source, Any], Path] | None = None
     suffixes: tuple[str, ...] = ()
     load: Callable[[Path], Demonstrations] | None = None
     holds_spaces: bool = True
+    has_ids: bool = False
 
 
 FORMATS = (
@@ -81,6 +86,7 @@ FORMATS = (
         recognises=minari.is_arrow_dataset,
         read=minari.read_minari,
         write=minari.save_minari_arrow,
+        has_ids=True,
     ),
     Format(
         name="minari",
@@ -89,6 +95,7 @@ FORMATS = (
         read=minari.read_minari,
         write=minari.save_minari,
         suffixes=("",),
+        has_ids=True,
     ),
     Format(
         name="imitation",
@@ -119,12 +126,16 @@ def save(source: Source, path: str | Path, format: str | None = None) -> Path:
     """Write demonstrations in the named format, or in the one that the suffix of `path` means.
 
     :param source: demonstrations, or a stream of pieces
+    :param path: where to write; in Minari's formats, a string such as "CartPole/expert-v0" is the
+        id of a new data set of Minari's store, unless a folder of that name exists
     :param format: "npz", "mapped", "d4rl", "minari", "minari-arrow" or "imitation"
+    :return: the path written
     :raises FileError: the format or suffix is unknown, or the path cannot be written
     """
-    path = Path(path)
-    write = _writer(path, format)
-    return write(source, path)
+    found = _writable(path, format)
+    assert found.write is not None
+    is_id = found.has_ids and not Path(path).exists() and minari.is_id(path)
+    return found.write(source, path if is_id else Path(path))
 
 
 def load(path: str | Path, **hints: Any) -> Demonstrations:
@@ -171,12 +182,13 @@ def convert(source: str | Path, target: str | Path, to: str | None = None, **hin
     """Write what one path holds to another, piece by piece, checking every value.
 
     :param source: a path in any format
-    :param target: in the format `to`, or in the one that its suffix means; complete or not at all
+    :param target: in the format `to`, or in the one that its suffix means (see `save`); complete or
+        not at all
     :param hints: as for `load`
     :return: the path written
     :raises UserError: as `load` and `save`
     """
-    _writer(Path(target), to)  # fails before anything is read
+    _writable(target, to)  # fails before anything is read
     pieces = read(source, **hints)
     with reading(source, "data set"):
         return save(checked(pieces), target, to)
@@ -193,7 +205,8 @@ def recognise(path: str | Path) -> tuple[Format, Any]:
         name = place.as_posix()
         if minari.is_in_store(name):
             return _named("minari"), name
-        raise FileError(f"there are no demonstrations at {str(path)!r}")
+        download = f"; to download it: minari download {name}" if minari.is_id(path) else ""
+        raise FileError(f"there are no demonstrations at {str(path)!r}{download}")
     for format_ in FORMATS:
         if format_.recognises(place):
             return format_, place
@@ -206,35 +219,54 @@ def recognise(path: str | Path) -> tuple[Format, Any]:
 
 def _what_else(path: Path) -> str:
     """What a path holds that is often mistaken for demonstrations."""
-    if not path.is_file():
-        return ""
+    if path.is_dir():
+        return f" (a folder with {_list(sorted(entry.name for entry in path.iterdir()))})"
     with path.open("rb") as file:
-        begin = file.read(2)
+        begin = file.read(6)
+    if not begin:
+        return " (it is empty)"
     if begin[:1] == b"\x80":
         return (
             " (a pickle, which could run any program; an SB3 replay buffer is taken from the model "
             "that loaded it: Demonstrations.from_replay_buffer(model.replay_buffer))"
         )
-    if begin == b"PK":
-        return " (a zip without observations and actions)"
+    if begin[:2] == b"PK":
+        names = [entry.removesuffix(".npy") for entry in npz.entries_of(path)]
+        return f" (a zip without observations and actions: it has {_list(names)})"
+    if begin == b"\x93NUMPY":
+        return " (a single array; numpy.savez keeps several, under the names of the columns)"
     return ""
 
 
-def _writer(path: Path, name: str | None) -> Callable[[Source, Path], Path]:
+def _list(names: Sequence[str]) -> str:
+    """Some of the names, for a message."""
+    return ", ".join([*names[:_MOST_NAMES], *(["..."] if len(names) > _MOST_NAMES else [])]) or (
+        "nothing in it"
+    )
+
+
+def _writable(path: str | Path, name: str | None) -> Format:
+    """The format in which to write a path.
+
+    :raises FileError: there is none
+    """
     writable = [format_ for format_ in FORMATS if format_.write]
     if name is not None:
         found = _named(name)
     else:
-        matching = [format_ for format_ in writable if path.suffix in format_.suffixes]
+        suffix = Path(path).suffix
+        matching = [format_ for format_ in writable if suffix in format_.suffixes]
         if not matching:
             raise FileError(
-                f"cannot save demonstrations as {path.suffix!r} ({path}); choose "
-                f"{', '.join(f.description for f in writable if f.suffixes)}, or name the format"
+                f"cannot save demonstrations as {suffix!r} ({path}); choose "
+                f"{', '.join(f.description for f in writable if f.suffixes)}, or name the format: "
+                f"{', '.join(f.name for f in writable)}"
             )
         found = matching[0]
     if found.write is None:
-        raise FileError(f"the format {found.name!r} can be read but not written")
-    return found.write
+        names = ", ".join(format_.name for format_ in writable)
+        raise FileError(f"the format {found.name!r} can be read but not written; choose {names}")
+    return found
 
 
 def _named(name: str) -> Format:

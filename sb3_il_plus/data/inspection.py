@@ -20,7 +20,7 @@ from sb3_il_plus.data.formats import read, recognise
 from sb3_il_plus.data.metadata import as_json
 from sb3_il_plus.data.minari import folder_of
 from sb3_il_plus.data.stream import first_of
-from sb3_il_plus.errors import DataError
+from sb3_il_plus.errors import DataError, FileError
 from sb3_il_plus.spaces import space_to_json
 
 _MOST_CHOICES = 1000
@@ -127,8 +127,9 @@ def summarize(path: str | Path, **hints: Any) -> Summary:
     """Read a data set of any format once and sum it up.
 
     :param hints: what the file does not hold, see `Hints.of`
-    :raises FileError: it is missing, damaged or of an unknown kind
-    :raises DataError: its columns contradict each other; wrong values are listed instead
+    :raises FileError: it is missing, of an unknown kind, or damaged from the beginning
+    :raises DataError: its columns contradict each other from the beginning; what is wrong further
+        on is listed instead
     """
     format_, place = recognise(path)
     first, pieces = first_of(read(path, **hints))
@@ -199,7 +200,7 @@ def _until_broken(pieces: Iterable[Demonstrations], broken: list[str]) -> Iterat
             piece = next(iterator)
         except StopIteration:
             return
-        except DataError as error:
+        except (DataError, FileError) as error:
             broken.append(str(error))
             return
         yield piece

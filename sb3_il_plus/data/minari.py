@@ -137,6 +137,14 @@ def is_in_store(name: str) -> bool:
         return False
 
 
+def is_id(name: str | Path) -> bool:
+    """Whether a name is an id as Minari's store has them, and no path."""
+    try:
+        return not _is_path(name) and bool(folder_of(name))
+    except (ImportError, UserError):
+        return False
+
+
 def is_dataset(folder: Path) -> bool:
     """Whether a folder looks like a Minari data set."""
     return _data_format(folder) is not None

@@ -49,8 +49,13 @@ def from_replay_buffer(
     :param dones_are_terminal: what `dones` means where the buffer does not handle timeouts; None to
         take it as truncations, and say so
     :param metadata: JSON-like facts to keep with the data
-    :raises DataError: the buffer is empty, or its values do not fit its spaces
+    :raises DataError: it is no replay buffer, is empty, or its values do not fit its spaces
     """
+    if not isinstance(buffer, ReplayBuffer):
+        raise DataError(
+            f"a {type(buffer).__name__} is no ReplayBuffer; off-policy models have one "
+            "(model.replay_buffer), and VecEnvRecorder records what on-policy ones do"
+        )
     rows = _rows_in_order(buffer)
     newest = np.tile(rows == rows[-1], buffer.n_envs)
     observations = _flat(buffer.observations, rows, buffer.observation_space)

@@ -325,7 +325,7 @@ def test_every_episode_of_wrong_length_is_named():
     observations = [np.zeros((4, 2)), np.zeros((3, 2)), np.zeros((6, 2))]
     with pytest.raises(
         DataError,
-        match=r"observations of episode 1: 3 rows where 4.*observations of episode 2: 6 rows where 4"
+        match=r"observations of episode 1: 3 rows where 4.*observations of episode 2: 6 rows where"
         r".*rewards of episode 0: 2 rows where 3",
     ):
         Demonstrations.from_arrays(

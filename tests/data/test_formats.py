@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import h5py
 import minari
@@ -86,8 +87,18 @@ def test_unknown_paths(demos, tmp_path):
     (tmp_path / "demos.pkl").write_bytes(pickle.dumps(demos.actions))
     with pytest.raises(FileError, match=r"holds no demonstrations \(a pickle"):
         Demonstrations.load(tmp_path / "demos.pkl")
-    with pytest.raises(FileError, match=r"holds no demonstrations; known are an .npz file"):
+    with pytest.raises(FileError, match=r"\(a folder with demos.pkl\); known are an .npz file"):
         Demonstrations.load(tmp_path)
+    np.save(tmp_path / "array.npy", demos.actions)
+    np.savez(tmp_path / "arrays.npz", x=demos.actions, y=demos.actions)
+    (tmp_path / "empty.hdf5").touch()
+    for name, what in {
+        "array.npy": r"\(a single array; numpy.savez keeps several",
+        "arrays.npz": r"\(a zip without observations and actions: it has x, y\)",
+        "empty.hdf5": r"\(it is empty\)",
+    }.items():
+        with pytest.raises(FileError, match=what):
+            Demonstrations.load(tmp_path / name)
 
 
 def test_metadata_becomes_json(demos, tmp_path):
@@ -150,6 +161,28 @@ class TestMinari:
         for format in ("minari", "minari-arrow"):
             assert demos[1:].save("folder", format) == tmp_path / "folder"
             assert Demonstrations.load("folder").actions.tolist() == [0, 1, 0, 1, 0]
+
+    def test_ids_in_every_format_that_has_them(self, demos, store, tmp_path, monkeypatch):
+        """An existing folder goes before an id, as in loading."""
+        monkeypatch.chdir(tmp_path)
+        assert demos.save("CartPole/mine-v0") == store / "CartPole" / "mine-v0"
+        assert save(demos[1:], "mine-v1", "minari-arrow") == store / "mine-v1"
+        assert convert("CartPole/mine-v0", "copy-v0") == store / "copy-v0"
+        assert_equal(Demonstrations.load("copy-v0"), demos)
+        with pytest.raises(FileError, match="copy-v0' exists and is not replaced"):
+            demos.save("copy-v0")
+        assert demos.save("./copy-v0") == tmp_path / "copy-v0"
+        assert demos[:1].save("copy-v0") == tmp_path / "copy-v0"
+        assert_equal(Demonstrations.load("copy-v0"), demos[:1])
+        assert demos.save("flat-v0", "d4rl") == Path("flat-v0")
+        with pytest.raises(FileError, match="at 'no/such-v0'; to download it: minari download no"):
+            Demonstrations.load("no/such-v0")
+
+    def test_the_file_inside(self, demos, tmp_path):
+        folder = demos.save(tmp_path / "data")
+        assert_equal(Demonstrations.load(folder / "data"), demos)
+        with pytest.raises(FileError, match=r"inside of a Minari data set: give the folder"):
+            Demonstrations.load(folder / "data" / "main_data.hdf5")
 
     def test_inspecting_an_id(self, demos):
         folder = save_minari(demos, "CartPole/expert-v0")

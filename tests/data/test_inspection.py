@@ -87,7 +87,12 @@ def test_damage_that_is_met_on_the_way(tmp_path):
     path = make((3, 4)).save(tmp_path / "data.mapped")
     file = path / "rewards.npy"
     file.write_bytes(file.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(FileError, match="rewards: not what was saved"):
+    found = summarize(path)
+    assert found.n_transitions == 7
+    (problem,) = found.problems
+    assert "rewards: not what was saved" in problem
+    (path / "header.json").write_text("{}")
+    with pytest.raises(FileError, match="holds no demonstrations"):
         summarize(path)
 
 

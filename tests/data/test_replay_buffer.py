@@ -5,7 +5,7 @@ import pytest
 from gymnasium import spaces
 from hypothesis import assume, given
 from stable_baselines3 import DQN, SAC
-from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
+from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer, RolloutBuffer
 from strategies import assert_equal, demonstrations
 
 from sb3_il_plus.data import Demonstrations
@@ -183,6 +183,12 @@ def test_what_does_not_fit():
     with pytest.warns(DataWarning, match="are stored as terminated"):
         buffer = Demonstrations.from_columns(both, *SPACES).to_replay_buffer()
     assert ends_of(Demonstrations.from_replay_buffer(buffer)) == [(True, False)]
+
+
+def test_other_buffers():
+    for other in (RolloutBuffer(4, *SPACES), None):
+        with pytest.raises(DataError, match=f"a {type(other).__name__} is no ReplayBuffer; off-po"):
+            Demonstrations.from_replay_buffer(other)
 
 
 def test_saved_buffers_are_refused_with_the_remedy(tmp_path):
