@@ -21,6 +21,7 @@ def outcomes(start, stop):
     done = subprocess.run(
         [sys.executable, PROGRAM, str(start), str(stop)], capture_output=True, text=True
     )
+    print(done.stderr)  # the counts
     lines = done.stdout.splitlines()
     matches = [LINE.fullmatch(line) for line in lines]
     wrong = [line for line, match in zip(lines, matches, strict=True) if not match]
