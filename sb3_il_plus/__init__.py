@@ -34,6 +34,8 @@ _HOME = {
     "load_expert": "sb3_il_plus.experts.loading",
     "load_model": "sb3_il_plus.persistence",
     "make": "sb3_il_plus.registry",
+    "make_dataset": "sb3_il_plus.datasets",
+    "normalized_score": "sb3_il_plus.data.reference_scores",
     "preset": "sb3_il_plus.tables.presets",
     "register": "sb3_il_plus.registry",
     "train_expert": "sb3_il_plus.experts.training",
@@ -59,7 +61,9 @@ if TYPE_CHECKING:
     from sb3_il_plus.data.collect import collect as collect
     from sb3_il_plus.data.demonstrations import Demonstrations as Demonstrations
     from sb3_il_plus.data.formats import convert as convert
+    from sb3_il_plus.data.reference_scores import normalized_score as normalized_score
     from sb3_il_plus.data.vec_env import VecEnvRecorder as VecEnvRecorder
+    from sb3_il_plus.datasets import make_dataset as make_dataset
     from sb3_il_plus.evaluation import evaluate as evaluate
     from sb3_il_plus.experts.expert import Expert as Expert
     from sb3_il_plus.experts.loading import load_expert as load_expert

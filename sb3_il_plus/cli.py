@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sb3_il_plus.cli_data import add_commands
+from sb3_il_plus import cli_data, cli_dataset
 from sb3_il_plus.cli_support import (
     algorithm_settings,
     check_sources,
@@ -352,4 +352,5 @@ def _show(table: Table, out: Path) -> None:
         raise typer.Exit(EXIT_JOBS_FAILED)
 
 
-add_commands(app)
+cli_data.add_commands(app)
+cli_dataset.add_commands(app)

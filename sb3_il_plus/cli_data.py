@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sb3_il_plus.cli_support import command, console
+from sb3_il_plus.cli_support import command, console, readable_warnings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +78,7 @@ def convert(
     """
     from sb3_il_plus.data.formats import convert as convert_files
 
-    with _readable_warnings():
+    with readable_warnings():
         written = convert_files(
             source,
             target,
@@ -124,27 +120,13 @@ def inspect(
         return
     from sb3_il_plus.data.inspection import plot_returns, summarize
 
-    with _readable_warnings():
+    with readable_warnings():
         summary = summarize(file, env=env, max_episode_steps=max_episode_steps)
     _print_json(summary.to_json()) if as_json else _show(summary)
     if plot is not None:
         plot_returns(summary, plot)
     if summary.problems:
         raise typer.Exit(EXIT_PROBLEMS)
-
-
-@contextmanager
-def _readable_warnings() -> Iterator[None]:
-    """Print what was assumed as plain lines on standard error."""
-    from sb3_il_plus.data.hints import DataWarning
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DataWarning)
-        try:
-            yield
-        finally:
-            for warning in caught:
-                print(f"warning: {warning.message}", file=sys.stderr)
 
 
 def _print_json(content: Any) -> None:

@@ -9,7 +9,9 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -87,9 +89,24 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr)
 
 
-def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
+@contextmanager
+def readable_warnings() -> Iterator[None]:
+    """Print what was assumed as plain lines on standard error."""
+    from sb3_il_plus.data.hints import DataWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                print(f"warning: {warning.message}", file=sys.stderr)
+
+
+def parse_settings(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Turn `["batch_size=64", "generator_kwargs.n_steps=256"]` into nested values, read as YAML.
 
+    :param option: that they were typed after, for messages
     :raises UserError: an assignment has no `=`, or its value is no YAML
     """
     import yaml
@@ -99,16 +116,18 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
         key, separator, text = assignment.partition("=")
         *path, last = key.strip().split(".")
         if not separator or not all([*path, last]):
-            raise UserError(f"--set {assignment!r} must look like KEY=VALUE")
+            raise UserError(f"{option} {assignment!r} must look like KEY=VALUE")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UserError(f"--set {assignment!r}: the value is no YAML: {error}") from error
+            raise UserError(f"{option} {assignment!r}: the value is no YAML: {error}") from error
         target = settings
         for part in path:
             target = target.setdefault(part, {})
             if not isinstance(target, dict):
-                raise UserError(f"--set {assignment!r}: {part!r} was set to a single value before")
+                raise UserError(
+                    f"{option} {assignment!r}: {part!r} was set to a single value before"
+                )
         target[last] = value
     return settings
 

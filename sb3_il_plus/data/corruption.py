@@ -74,7 +74,7 @@ def corrupt(
         if _checked(name, amount)
     }
     for name, amount in flaws.items():
-        data = _FLAWS[name](data, amount, child_generator(seed, name))
+        data = FLAWS[name](data, amount, child_generator(seed, name))
     history = [*data.metadata.get(CORRUPTION, []), {**flaws, "seed": seed}]
     return dataclasses.replace(data, metadata={**data.metadata, CORRUPTION: history})
 
@@ -163,7 +163,7 @@ def _dropped_steps(data: Demonstrations, share: float, rng: np.random.Generator)
     return keep_steps(data, kept)
 
 
-_FLAWS = {
+FLAWS = {
     "observation_noise": _observation_noise,
     "action_noise": _action_noise,
     "random_actions": _random_actions,
@@ -171,6 +171,7 @@ _FLAWS = {
     "dropped_episodes": _dropped_episodes,
     "dropped_steps": _dropped_steps,
 }
+"""Each flaw, in the order in which they are made."""
 
 
 def _some(n: int, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -22,8 +22,8 @@ from sb3_il_plus.evaluation import evaluate
 from sb3_il_plus.experts.expert import Expert
 from sb3_il_plus.experts.training import Training, cache_folder, cached, locked, measure, train
 
-_N_EVALUATIONS = 100
-"""The agent is looked at so many times over the whole budget."""
+_N_EVALUATIONS, _N_EPISODES = 100, 10
+"""The agent is evaluated so many times over the whole budget, on so many episodes."""
 
 
 def train_medium(
@@ -36,6 +36,7 @@ def train_medium(
     hyperparameters: Mapping[str, Any] | None = None,
     cache_dir: str | Path | None = None,
     n_eval_episodes: int = 20,
+    deterministic: bool = False,
     progress_bar: bool = False,
 ) -> tuple[Expert, Demonstrations]:
     """Train an agent until its mean return reaches a target, or take it from the cache.
@@ -45,18 +46,26 @@ def train_medium(
     :param env_id: id of the environment
     :param algorithm: a reinforcement-learning algorithm of the registry
     :param target_return: at the first evaluation that reaches it, the training ends; it is
-        evaluated 100 times over the whole budget, on 5 episodes each time
+        evaluated 100 times over the whole budget, on 10 episodes each time
     :param total_timesteps: environment steps at most; by default as many as RL Zoo
     :param seed: of the training and of the evaluations
     :param hyperparameters: changes to RL Zoo's, as in `train_expert`
     :param cache_dir: folder to keep agents in
     :param n_eval_episodes: episodes to measure the return with at the end
+    :param deterministic: whether returns are those of the agent's most likely actions, or of
+        sampled ones, which an agent that has not finished learning often needs
     :param progress_bar: show one while training
     :return: the agent, whose `metadata` says what it reaches, and all steps of its training
     :raises UserError: as `train_expert`, or the target is not reached
     """
     training = Training.tuned(
-        env_id, algorithm, total_timesteps, seed, hyperparameters, stopped_at=target_return
+        env_id,
+        algorithm,
+        total_timesteps,
+        seed,
+        hyperparameters,
+        stopped_at=target_return,
+        deterministic=deterministic,
     )
     path = cache_folder(cache_dir) / training.file_name()
     replay_path = path.with_suffix(".mapped")
@@ -104,7 +113,14 @@ class _StopAtReturn(BaseCallback):
         if self.num_timesteps < self._next or n_updates == self._n_updates:
             return True
         self._next, self._n_updates = self.num_timesteps + self._eval_freq, n_updates
-        found = evaluate(self.model, self._training.env_id, 5, seed=self._training.seed)
+        found = evaluate(
+            self.model,
+            self._training.env_id,
+            _N_EPISODES,
+            seed=self._training.seed,
+            deterministic=self._training.deterministic,
+            n_envs=_N_EPISODES,
+        )
         self.best = max(self.best, found.mean_return)
         self.reached = found.mean_return >= self.target
         return not self.reached

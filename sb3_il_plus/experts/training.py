@@ -57,6 +57,7 @@ class Training:
     :param hyperparameters: arguments and budget
     :param seed: of the training and of the evaluation
     :param stopped_at: mean return at which the training ends early; None for the whole budget
+    :param deterministic: whether returns are those of the most likely actions, or of sampled ones
     """
 
     env_id: str
@@ -64,6 +65,7 @@ class Training:
     hyperparameters: Hyperparameters
     seed: int
     stopped_at: float | None = None
+    deterministic: bool = True
 
     @classmethod
     def tuned(
@@ -73,10 +75,11 @@ class Training:
         total_timesteps: int | None,
         seed: int,
         hyperparameters: Mapping[str, Any] | None,
-        stopped_at: float | None = None,
+        **others: Any,
     ) -> Training:
         """With RL Zoo's hyperparameters and changes to them; see `train_expert` for the arguments.
 
+        :param others: `stopped_at` and `deterministic`
         :raises UserError: as `train_expert`
         """
         if total_timesteps is not None and total_timesteps < 1:
@@ -85,7 +88,7 @@ class Training:
         tuned = tuned_hyperparameters(algorithm, env_id).updated(hyperparameters or {})
         if total_timesteps is not None:
             tuned = tuned.updated({"n_timesteps": total_timesteps})
-        training = cls(env_id, algorithm, tuned, seed, stopped_at)
+        training = cls(env_id, algorithm, tuned, seed, **others)
         _check_storable(training)
         return training
 
@@ -100,9 +103,9 @@ class Training:
 
     def facts(self) -> dict[str, Any]:
         """All of it, as JSON."""
-        stop = {} if self.stopped_at is None else {"stopped_at": self.stopped_at}
+        stop = {"stopped_at": self.stopped_at, "deterministic": self.deterministic}
         return {
-            **stop,
+            **({} if self.stopped_at is None else stop),
             "env_id": self.env_id,
             "trained_in": self.trained_in,
             "algorithm": self.algorithm,
@@ -284,7 +287,9 @@ def _build_model(task: Training, venv: VecEnv, verbose: int) -> Any:
 
 def measure(expert: Expert, task: Training, n_episodes: int) -> None:
     """Note what the expert reaches, and random actions beside it."""
-    own = evaluate(expert, task.env_id, n_episodes, seed=task.seed)
+    own = evaluate(
+        expert, task.env_id, n_episodes, seed=task.seed, deterministic=task.deterministic
+    )
     random = evaluate_random(task.env_id, n_episodes, task.seed)
     thresholds = [gym.spec(env_id).reward_threshold for env_id in (task.env_id, task.trained_in)]
     expert.metadata |= {
