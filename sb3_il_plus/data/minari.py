@@ -30,6 +30,7 @@ from sb3_il_plus.data.hdf5 import check_everything, import_h5py
 from sb3_il_plus.data.header import Checksums, Header
 from sb3_il_plus.data.hints import Hints
 from sb3_il_plus.data.minari_arrow import as_stored, check_files
+from sb3_il_plus.data.reference_scores import REFERENCE_KEYS
 from sb3_il_plus.data.stream import (
     Source,
     Steps,
@@ -39,7 +40,6 @@ from sb3_il_plus.data.stream import (
     reading,
     refuse_what_it_lacks,
 )
-from sb3_il_plus.environments import register_namespace
 from sb3_il_plus.errors import DataError, FileError, MissingExtraError, UserError
 from sb3_il_plus.files import atomic_folder
 
@@ -229,6 +229,8 @@ def _env_spec(env_id: Any) -> gym.envs.registration.EnvSpec | None:
     """The specification of a registered environment, which Minari can rebuild it from."""
     if not isinstance(env_id, str):
         return None
+    from sb3_il_plus.environments import register_namespace  # with it comes torch
+
     try:
         register_namespace(env_id)
         return gym.spec(env_id)
@@ -246,7 +248,8 @@ def _metadata(header: Header, target: str | Path, folder: Path) -> dict[str, Any
     }
     if isinstance(header.metadata.get("expert"), str):
         entries["algorithm_name"] = header.metadata["expert"]
-    return entries
+    # Under the same names at the top, where minari.get_normalized_score looks for them.
+    return entries | {k: v for k, v in header.metadata.items() if k in REFERENCE_KEYS}
 
 
 def _id_for(folder: Path) -> str:
@@ -354,6 +357,7 @@ def _plain(value: Any, name: str, space: spaces.Space) -> np.ndarray:
 def _foreign_metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
     """What others say about their data set, under our names."""
     metadata = {"minari_id": raw.get("dataset_id"), "expert": raw.get("algorithm_name")}
+    metadata |= {key: raw.get(key) for key in REFERENCE_KEYS}
     if isinstance(raw.get("env_spec"), str):
         metadata["env_id"] = json.loads(raw["env_spec"]).get("id")
     return {key: value for key, value in metadata.items() if value is not None}

@@ -21,8 +21,8 @@ from sb3_il_plus.errors import DataError, UnknownNameError, suggest
 if TYPE_CHECKING:
     from sb3_il_plus.data.demonstrations import Demonstrations
 
-RANDOM_KEY, EXPERT_KEY = "ref_min_score", "ref_max_score"
-N_EPISODES_KEY = "num_episodes_average_score"
+REFERENCE_KEYS = ("ref_min_score", "ref_max_score", "num_episodes_average_score")
+"""Metadata keys: return of random actions, of the expert, and over how many episodes each."""
 
 D4RL = {
     "halfcheetah": (-280.178953, 12135.0),
@@ -82,15 +82,15 @@ class ReferenceScores:
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> ReferenceScores | None:
         """Read what `metadata` holds, or None where that is nothing."""
-        if metadata.get(RANDOM_KEY) is None or metadata.get(EXPERT_KEY) is None:
+        random, expert, n_episodes = map(metadata.get, REFERENCE_KEYS)
+        if random is None or expert is None:
             return None
-        n_episodes = metadata.get(N_EPISODES_KEY)
-        return cls(float(metadata[RANDOM_KEY]), float(metadata[EXPERT_KEY]), n_episodes)
+        return cls(float(random), float(expert), n_episodes)
 
     def metadata(self) -> dict[str, Any]:
         """The scores under Minari's keys; `of` is the inverse."""
-        known = {} if self.n_episodes is None else {N_EPISODES_KEY: self.n_episodes}
-        return {RANDOM_KEY: self.random, EXPERT_KEY: self.expert, **known}
+        values = zip(REFERENCE_KEYS, (self.random, self.expert, self.n_episodes), strict=True)
+        return {key: value for key, value in values if value is not None}
 
     def normalize(self, returns: Any) -> Any:
         """Return `100 * (returns - random) / (expert - random)`.
