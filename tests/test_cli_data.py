@@ -13,7 +13,8 @@ from stable_baselines3 import PPO
 from sb3_il_plus import Demonstrations, make
 from sb3_il_plus.cli import app
 from sb3_il_plus.errors import FileError
-from sb3_il_plus.model_files import is_model_file, summarize_model
+from sb3_il_plus.experts.inspection import summarize_model
+from sb3_il_plus.model_files import is_model_file
 
 
 class Outcome(NamedTuple):
@@ -125,9 +126,15 @@ def test_as_programs(demos, tmp_path):
     target = tmp_path / "b.mapped"
     subprocess.run([*command, demos.save(tmp_path / "a.npz"), target], check=True)
     assert len(Demonstrations.load(target)) == 8
-    code = "import sys, sb3_il_plus.cli_data; print({'torch', 'numpy', 'rich'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    for code, unwanted in (
+        ("import sb3_il_plus.cli_data", {"torch", "numpy", "rich"}),
+        (f"from sb3_il_plus import convert; convert({str(target)!r}, 'c.hdf5')", {"torch"}),
+    ):
+        code += f"\nimport sys\nprint({unwanted} & set(sys.modules))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+        )
+        assert done.stdout == "set()\n"
 
 
 class TestModels:

@@ -9,8 +9,8 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_il_plus.errors import DataError
 
@@ -87,6 +87,6 @@ def warn(message: str) -> None:
 
 def _spec(env: Any) -> Any:
     try:
-        return env.get_attr("spec")[0] if isinstance(env, VecEnv) else env.spec
+        return env.spec if isinstance(env, gym.Env) else env.get_attr("spec")[0]
     except (AttributeError, NotImplementedError):
         return None

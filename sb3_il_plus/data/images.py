@@ -11,10 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import (
-    is_image_space,
-    is_image_space_channels_first,
-)
 
 from sb3_il_plus.data import columns as col
 
@@ -51,12 +47,19 @@ def channels_first(
 
 
 def _is_transposed(given: spaces.Space, wanted: spaces.Space) -> bool:
+    if not isinstance(given, spaces.Box) or not isinstance(wanted, spaces.Box):
+        return False
+    if len(given.shape) != 3 or (given.shape[-1], *given.shape[:-1]) != wanted.shape:
+        return False
+    # With it comes torch, which most data has no need of.
+    from stable_baselines3.common.preprocessing import (
+        is_image_space,
+        is_image_space_channels_first,
+    )
+
     return (
-        isinstance(given, spaces.Box)
-        and isinstance(wanted, spaces.Box)
-        and is_image_space(given)
+        is_image_space(given)
         and is_image_space(wanted)
         and is_image_space_channels_first(wanted)
         and not is_image_space_channels_first(given)
-        and (given.shape[-1], *given.shape[:-1]) == wanted.shape
     )

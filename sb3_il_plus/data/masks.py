@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_il_plus.errors import DataError
 
 if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
     from sb3_il_plus.data.demonstrations import Demonstrations
 
 OBSERVED_MASK = "action_mask"
