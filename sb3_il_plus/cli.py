@@ -44,7 +44,8 @@ ExpertOption = Annotated[
     typer.Option(
         "--expert",
         metavar="PATH|ALGO",
-        help="A saved agent, or an algorithm such as ppo, which trains one unless it is cached.",
+        help="A saved agent, its folder or hub://ORG/REPO, or an algorithm such as ppo, which "
+        "trains one unless it is cached.",
     ),
 ]
 Demos = Annotated[
@@ -239,21 +240,41 @@ def evaluate(
     episodes: Annotated[
         int, typer.Option("--episodes", min=1, metavar="N", help="Episodes to play.")
     ] = 20,
+    stochastic: Annotated[
+        bool, typer.Option("--stochastic", help="Sample the agent's actions.")
+    ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="Let SB3 load an agent that cannot be read without executing its file.",
+        ),
+    ] = False,
     seed: Seed = 0,
 ) -> None:
     """Print the mean return of a trained model or an expert.
+
+    Agents of Stable-Baselines3, sb3-contrib and RL Zoo are read without
+    executing anything in their files, with the wrappers and the normalisation
+    of their training.
 
     \b
     Examples:
       sb3-il-plus evaluate --model gail.zip --env seals/CartPole-v0
       sb3-il-plus evaluate --expert ppo --env CartPole-v1 --episodes 50
+      sb3-il-plus evaluate --expert rl-trained-agents/tqc/Hopper-v3_1 \\
+          --env Hopper-v4
+      sb3-il-plus evaluate --expert hub://sb3/ppo-CartPole-v1 --env CartPole-v1
     """
     if (model is None) == (expert is None):
         raise UserError("name either a --model or an --expert")
     from sb3_il_plus.evaluation import evaluate as evaluate_agent
 
-    agent = find_expert(str(model) if expert is None else expert, env, trained=expert is None)
-    print(f"return {evaluate_agent(agent, env, episodes, seed=seed)}")
+    agent = find_expert(
+        str(model) if expert is None else expert, env, trained=expert is None, trust=trust
+    )
+    found = evaluate_agent(agent, env, episodes, seed=seed, deterministic=not stochastic)
+    print(f"return {found}")
 
 
 @command(app, "compare")

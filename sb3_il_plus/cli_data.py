@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sb3_il_plus.data.inspection import Coverage, Summary
-    from sb3_il_plus.model_files import ModelSummary
+    from sb3_il_plus.experts.inspection import ModelSummary
 
 EXIT_PROBLEMS = 1
 
@@ -91,7 +91,9 @@ def convert(
 
 
 def inspect(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Demonstrations or a saved model.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Demonstrations, or a saved model or its folder.")
+    ],
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="PNG", help="Write a histogram of the returns there."),
@@ -103,20 +105,26 @@ def inspect(
     """Show what is in a data set or a saved model, without loading it.
 
     Of a data set: spaces, episodes, returns, what values the columns take, and
-    all that is wrong with them (exit code 1). Of a model: settings, versions
-    and the shapes of its tensors.
+    all that is wrong with them (exit code 1). Of a model: policy, spaces,
+    normalisation, settings, versions, the shapes of its tensors, and whatever
+    is not read because it would have to be executed (exit code 1).
 
     \b
     Examples:
       sb3-il-plus inspect demos.npz --plot returns.png
       sb3-il-plus inspect halfcheetah-medium-v2.hdf5
       sb3-il-plus inspect ppo_cartpole.zip --json
+      sb3-il-plus inspect rl-trained-agents/ppo/CartPole-v1_1
     """
-    from sb3_il_plus.model_files import is_model_file, summarize_model
+    from sb3_il_plus.model_files import is_model_file, model_in, models_in
 
-    if is_model_file(file):
-        model = summarize_model(file)
+    if is_model_file(file) or (Path(file).is_dir() and models_in(Path(file))):
+        from sb3_il_plus.experts.inspection import summarize_model
+
+        model = summarize_model(file if is_model_file(file) else model_in(Path(file)))
         _print_json(vars(model)) if as_json else _show_model(model)
+        if model.refused:
+            raise typer.Exit(EXIT_PROBLEMS)
         return
     from sb3_il_plus.data.inspection import plot_returns, summarize
 
@@ -217,10 +225,12 @@ def _show_model(model: ModelSummary) -> None:
     facts = _grid()
     facts.add_row("file", escape(f"{model.path}, {_bytes(model.size_bytes)}"))
     facts.add_row("kind", escape(model.kind))
-    for name, value in [*model.system.items(), *model.settings.items()]:
+    for name, value in {**model.agent, **model.system, **model.settings, **model.agent}.items():
         text = str(value)
         facts.add_row(escape(name), escape(text if len(text) <= 200 else f"{text[:200]} ..."))
     shown.print(facts)
+    for reason in model.refused:
+        shown.print(f"refused: {reason}", style="red", markup=False, highlight=False)
     tensors = _grid("tensor", "shape")
     for name, shape in model.tensors.items():
         tensors.add_row(escape(name), escape(str(shape)))

@@ -165,20 +165,21 @@ def algorithm_settings(
     return tuned_settings(spec, env_id, timesteps, changes)
 
 
-def find_expert(text: str, env_id: str, trained: bool = False) -> Any:
-    """Load the agent at a path, or train the expert of an algorithm's name.
+def find_expert(text: str, env_id: str, trained: bool = False, trust: bool = False) -> Any:
+    """Load the agent at a path or on the Hub, or train the expert of an algorithm's name.
 
     :param trained: it is a path in any case
+    :param trust: let SB3 load a file that cannot be read without executing it
     :raises UserError: it is neither, or does not fit the environment
     """
     from sb3_il_plus.experts.loading import load_expert
     from sb3_il_plus.tables.compare import expert_settings
 
     if trained:
-        return load_expert(text, env_id)
+        return load_expert(text, env_id, trust=trust)
     settings = expert_settings(text)
     if settings.path is not None:
-        return load_expert(settings.path, env_id)
+        return load_expert(settings.path, env_id, trust=trust)
     from sb3_il_plus.experts.training import train_expert
 
     return train_expert(env_id, settings.algorithm or "ppo", progress_bar=sys.stderr.isatty())

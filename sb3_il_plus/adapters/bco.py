@@ -106,7 +106,9 @@ class BCO(RoundsAlgorithm):
         super()._check_before_learning(total_timesteps)
         self._require_demonstrations()
 
-    def _actions(self, observations: Any, raw_observations: Any) -> np.ndarray:
+    def _actions(
+        self, observations: Any, raw_observations: Any, episode_starts: np.ndarray
+    ) -> np.ndarray:
         if self.round_num == 0:
             return np.stack([self.action_space.sample() for _ in range(self.n_envs)])
         return self.policy.predict(observations, deterministic=False)[0]

@@ -129,6 +129,7 @@ class DAgger(RoundsAlgorithm):
             )
 
     def _driven(self, venv: VecEnv, rng: np.random.Generator) -> VecEnv:
+        self._expert_state: Any = None  # of experts that remember their episodes
         return _Collector(
             venv,
             get_robot_acts=self._own_actions,
@@ -141,11 +142,16 @@ class DAgger(RoundsAlgorithm):
     def _beta(self) -> float:
         return self.trainer.beta_schedule(self.round_num)
 
-    def _actions(self, observations: Any, raw_observations: Any) -> np.ndarray:
+    def _actions(
+        self, observations: Any, raw_observations: Any, episode_starts: np.ndarray
+    ) -> np.ndarray:
         """The demonstrator's, which are the labels; the collector puts some of its own in place."""
         assert self.expert is not None
         self.n_expert_queries += self.n_envs
-        return self.expert.predict(raw_observations, deterministic=True)[0]
+        actions, self._expert_state = self.expert.predict(
+            raw_observations, self._expert_state, episode_starts, deterministic=True
+        )
+        return actions
 
     def _own_actions(self, observations: Any) -> np.ndarray:
         return self.policy.predict(types.maybe_unwrap_dictobs(observations))[0]

@@ -69,11 +69,14 @@ class RoundsAlgorithm(SupervisedAlgorithm):
     # -- what subclasses differ in ---------------------------------------------------------------
 
     @abc.abstractmethod
-    def _actions(self, observations: Any, raw_observations: Any) -> np.ndarray:
+    def _actions(
+        self, observations: Any, raw_observations: Any, episode_starts: np.ndarray
+    ) -> np.ndarray:
         """The actions to step with and to record, shape (n_envs, *action shape).
 
         :param observations: as the policy sees them
         :param raw_observations: as the environment shows them, below a `VecNormalize`
+        :param episode_starts: shape (n_envs,), where an episode begins
         """
 
     @abc.abstractmethod
@@ -164,8 +167,9 @@ class RoundsAlgorithm(SupervisedAlgorithm):
             observations = driven.reset()
             recorder = EpisodeRecorder(tap.observation_space, tap.action_space)
             recorder.reset(tap.raw_observations)
+            dones = np.ones(self.n_envs, dtype=bool)
             while go_on and self.num_timesteps < total_timesteps:
-                actions = self._actions(observations, tap.raw_observations)
+                actions = self._actions(observations, tap.raw_observations, dones)
                 observations, rewards, dones, infos = driven.step(actions)
                 recorder.add(actions, *tap.raw_step)
                 self.num_timesteps += self.n_envs

@@ -89,12 +89,19 @@ _HARMFUL = frozenset(
 """Names with which no honest agent was ever saved. These only decide what an error says."""
 
 
+def is_harmful(asked: str) -> bool:
+    """Whether `"module.name"` acts on the computer, as nothing in a saved agent does."""
+    module, _, name = asked.rpartition(".")
+    path = path_of(module, name)
+    return path in _HARMFUL or path.partition(":")[0].partition(".")[0] in _HARMFUL_MODULES
+
+
 def refusal(module: str, name: str) -> str | None:
     """Why a file may not name `module.name`; None where it may."""
     path = path_of(module, name)
     if path in ALLOWED or path.startswith(ALLOWED_MODULES):
         return None
-    if path in _HARMFUL or path.partition(":")[0].partition(".")[0] in _HARMFUL_MODULES:
+    if is_harmful(f"{module}.{name}"):
         return (
             f"it refers to {module}.{name}, which acts on the computer; no saved agent needs that, "
             "so the file was probably made to do harm, and is not read"

@@ -39,9 +39,9 @@ from sb3_il_plus.experts.wrappers import (
 )
 from sb3_il_plus.experts.zoo_folder import (
     ZooSettings,
-    agent_in,
     zoo_settings,
 )
+from sb3_il_plus.model_files import model_in
 from sb3_il_plus.registry import registry
 from sb3_il_plus.serialization import read_archive, read_tensors
 
@@ -99,7 +99,7 @@ def _find(path: str | Path) -> Path:
         if candidate.is_file():
             return candidate
     if Path(path).is_dir():
-        return agent_in(Path(path))
+        return model_in(Path(path))
     if str(path) in registry.names():
         raise FileError(
             f"{str(path)!r} is the name of an algorithm, and no file of that name is here; "
@@ -142,6 +142,22 @@ def _read_data(archive: zipfile.ZipFile, file: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise FileError(f"{file}: the entry 'data' holds no settings")
     return data
+
+
+def _to_policy_class(record: Any) -> type[BasePolicy]:
+    found = safe_pickle.to_class(record)
+    if not issubclass(found, BasePolicy):
+        raise FileError(f"{found.__name__} is no policy")
+    return found
+
+
+ENTRIES: dict[str, Callable[[Any], Any]] = {
+    "observation_space": safe_pickle.to_space,
+    "action_space": safe_pickle.to_space,
+    "policy_class": _to_policy_class,
+    "policy_kwargs": safe_pickle.to_value,
+}
+"""All that is read of the JSON in SB3's zips, apart from numbers, and how."""
 
 
 def _from_ours(file: Path, data: dict[str, Any], task: _Task | None) -> Expert:
@@ -208,19 +224,13 @@ def _policy(
 ) -> tuple[BasePolicy, tuple[spaces.Space, spaces.Space]]:
     """Rebuild the policy; the spaces are those that it sees, by default the file's."""
 
-    def entry(name: str, convert: Callable[[Any], T]) -> T:
-        return _entry(data, name, file, convert)
+    def entry(name: str) -> Any:
+        return read_entry(data, name, file, ENTRIES[name])
 
     if seen is None:
-        seen = (
-            entry("observation_space", safe_pickle.to_space),
-            entry("action_space", safe_pickle.to_space),
-        )
-    if algorithm is None:
-        policy_class = entry("policy_class", _to_policy_class)
-    else:
-        policy_class = _policy_of(algorithm, seen[0])
-    arguments = entry("policy_kwargs", safe_pickle.to_value) or {}
+        seen = entry("observation_space"), entry("action_space")
+    policy_class = entry("policy_class") if algorithm is None else _policy_of(algorithm, seen[0])
+    arguments = entry("policy_kwargs") or {}
     if not isinstance(arguments, dict):
         raise FileError(f"{file}: entry 'policy_kwargs' is damaged")
     arguments.setdefault("use_sde", data.get("use_sde") is True)
@@ -266,8 +276,11 @@ def _note_settings(expert: Expert, settings: ZooSettings, env: Any) -> None:
         )
 
 
-def _entry(data: dict[str, Any], name: str, file: Path, convert: Callable[[Any], T]) -> T:
-    """An entry of SB3's JSON: as it stands, or the pickle that it holds, read safely."""
+def read_entry(data: dict[str, Any], name: str, file: Path, convert: Callable[[Any], T]) -> T:
+    """Read an entry of SB3's JSON: as it stands, or the pickle that it holds, safely.
+
+    :raises FileError: it is missing, damaged or unsafe to read
+    """
     where = f"{file}: entry {name!r}"
     try:
         value = data[name]
@@ -280,13 +293,6 @@ def _entry(data: dict[str, Any], name: str, file: Path, convert: Callable[[Any],
     except (TypeError, binascii.Error, ValueError) as error:
         raise FileError(f"{where} is damaged: {error}") from error
     return safe_pickle.read(content, where, convert)
-
-
-def _to_policy_class(record: Any) -> type[BasePolicy]:
-    found = safe_pickle.to_class(record)
-    if not issubclass(found, BasePolicy):
-        raise FileError(f"{found.__name__} is no policy")
-    return found
 
 
 def _policy_of(algorithm: str, observation_space: spaces.Space) -> type[BasePolicy]:

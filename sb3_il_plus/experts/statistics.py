@@ -39,7 +39,7 @@ def set_statistics(
     if isinstance(vec_normalize, VecNormalize):
         expert.statistics = ObservationStatistics.from_vec_normalize(vec_normalize)
     elif vec_normalize is None and expert.statistics is None:
-        vec_normalize = _statistics_beside(file)
+        vec_normalize = statistics_beside(file)
         if vec_normalize is None and settings.normalized:
             raise FileError(
                 f"{file} was trained on normalised observations, as its {CONFIG} says, and their "
@@ -61,8 +61,8 @@ def set_statistics(
         )
 
 
-def _statistics_beside(file: Path) -> Path | None:
-    """Where SB3's `CheckpointCallback`, RL Zoo and the Hub put statistics."""
+def statistics_beside(file: Path) -> Path | None:
+    """The statistics beside an agent, where SB3's callback, RL Zoo and the Hub put them."""
     prefix, _, steps = file.stem.removesuffix("_steps").rpartition("_")
     candidates = [
         file.parent / f"{prefix}_vecnormalize_{steps}_steps.pkl",

@@ -23,7 +23,6 @@ import yaml
 
 from sb3_il_plus.errors import FileError
 from sb3_il_plus.experts.zoo import parse_expression
-from sb3_il_plus.model_files import is_model_file
 from sb3_il_plus.serialization import refusing
 
 CONFIG, ARGUMENTS, ENV_KWARGS = "config.yml", "args.yml", "env_kwargs.yml"
@@ -102,25 +101,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise FileError(f"{path} holds no settings")
     return content
-
-
-def agent_in(folder: Path) -> Path:
-    """The agent's zip in a folder of RL Zoo, the Hub, or anybody's.
-
-    :raises FileError: there is none, or no one of several is the folder's own
-    """
-    for pattern in ("*.zip", "*/*.zip"):
-        zips = [path for path in sorted(folder.glob(pattern)) if is_model_file(path)]
-        own = [path for path in zips if path.with_suffix("").is_dir()]
-        for found in (own, zips):
-            if len(found) == 1:
-                return found[0]
-        if zips:
-            break
-    raise FileError(
-        f"folder {str(folder)!r} holds {len(zips)} zip files of agents; name the one to load"
-        + "".join(f" ({found.name})" for found in zips[:5])
-    )
 
 
 def folders_of(file: Path) -> list[Path]:
