@@ -10,29 +10,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from scipy import stats
 
 from sb3_il_plus.errors import FileError
 from sb3_il_plus.tables.report import to_csv, to_markdown, to_rich, write_report
 from sb3_il_plus.tables.runs import RunFolder
-from sb3_il_plus.tables.statistics import estimate, share_above_random
 from sb3_il_plus.tables.summary import Row, summarise
-
-
-def test_t_interval() -> None:
-    figures = estimate([1.0, 2.0, 6.0])
-    # mean 3, sample standard deviation sqrt(7), t quantile for two degrees of freedom 4.3027
-    assert figures.mean == 3
-    assert figures.half_width == pytest.approx(4.3027 * 7**0.5 / 3**0.5, rel=1e-4)
-    interval = stats.t.interval(0.95, 2, loc=3, scale=stats.sem([1, 2, 6]))
-    assert figures.mean + (figures.half_width or 0) == pytest.approx(interval[1])
-    assert estimate([5.0]).half_width is None
-
-
-def test_share_above_random() -> None:
-    assert share_above_random(75, random=50, expert=100) == 0.5
-    assert share_above_random(40, random=50, expert=100) == -0.2
-    assert share_above_random(60, random=50, expert=50) is None
 
 
 class Records:
