@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AIRL": "sb3_il_plus.adapters.airl",
+    "AWAC": "sb3_il_plus.offline.awac",
     "AlgorithmSpec": "sb3_il_plus.spec",
     "BC": "sb3_il_plus.adapters.bc",
     "BCO": "sb3_il_plus.adapters.bco",
@@ -20,10 +21,12 @@ _HOME = {
     "Density": "sb3_il_plus.adapters.density",
     "Expert": "sb3_il_plus.experts.expert",
     "GAIL": "sb3_il_plus.adapters.gail",
+    "IQL": "sb3_il_plus.offline.iql",
     "MCEIRL": "sb3_il_plus.adapters.mce_irl",
     "GAIfO": "sb3_il_plus.adapters.gaifo",
     "PreferenceComparisons": "sb3_il_plus.adapters.preference_comparisons",
     "SQIL": "sb3_il_plus.adapters.sqil",
+    "TD3BC": "sb3_il_plus.offline.td3_bc",
     "TransitionSampler": "sb3_il_plus.data.batches",
     "VecEnvRecorder": "sb3_il_plus.data.vec_env",
     "collect": "sb3_il_plus.data.collect",
@@ -68,6 +71,9 @@ if TYPE_CHECKING:
     from sb3_il_plus.experts.expert import Expert as Expert
     from sb3_il_plus.experts.loading import load_expert as load_expert
     from sb3_il_plus.experts.training import train_expert as train_expert
+    from sb3_il_plus.offline.awac import AWAC as AWAC
+    from sb3_il_plus.offline.iql import IQL as IQL
+    from sb3_il_plus.offline.td3_bc import TD3BC as TD3BC
     from sb3_il_plus.persistence import load_model as load_model
     from sb3_il_plus.registry import get as get
     from sb3_il_plus.registry import list_algorithms as list_algorithms

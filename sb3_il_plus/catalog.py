@@ -220,4 +220,47 @@ ONLINE_RL = (
     _online("trpo", "sb3_contrib:TRPO", "Trust region policy optimisation", _VECTORS),
 )
 
-BUILTIN = IMITATION + PREFERENCES + ONLINE_RL
+
+def _offline(
+    name: str, entry_point: str, summary: str, paper: str, action_spaces: tuple[str, ...]
+) -> AlgorithmSpec:
+    """An algorithm that learns from fixed data with rewards."""
+    return AlgorithmSpec(
+        name=name,
+        entry_point=f"sb3_il_plus.offline.{entry_point}",
+        family="offline_rl",
+        summary=summary,
+        paper=paper,
+        consumes=frozenset({"demonstrations", "rewards"}),
+        action_spaces=action_spaces,
+        observation_spaces=_VECTORS,
+        timestep="gradient update",
+        limits=f"its networks read vectors, and {_CONTINUOUS}",
+    )
+
+
+OFFLINE_RL = (
+    _offline(
+        "td3_bc",
+        "td3_bc:TD3BC",
+        "TD3+BC: TD3 whose actor also clones the data's actions",
+        "Fujimoto and Gu 2021, arXiv:2106.06860",
+        ("Box",),
+    ),
+    _offline(
+        "iql",
+        "iql:IQL",
+        "IQL: expectile regression of values, then cloning of the better actions",
+        "Kostrikov, Nair and Levine 2022, arXiv:2110.06169",
+        ("Box",),
+    ),
+    _offline(
+        "awac",
+        "awac:AWAC",
+        "AWAC: cloning of actions, weighted by their advantage over the policy's own",
+        "Nair et al. 2020, arXiv:2006.09359",
+        ("Box",),
+    ),
+)
+
+BUILTIN = IMITATION + PREFERENCES + OFFLINE_RL + ONLINE_RL

@@ -10,6 +10,7 @@ files (`.mapped` folders) stays there, and the memory in use does not grow with 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch as th
@@ -33,6 +34,9 @@ class TransitionSampler:
     :param batch_size: transitions in each batch, B
     :param device: where the batches are wanted, and where data that is in memory is kept
     :param seed: of the drawing; the same seed draws the same transitions on every device
+    :param transform: what to make of the transitions of many batches at once: a function of a
+        `TransitionBatch` and a generator on the device, for what is random in it, that returns a
+        named tuple of tensors, or dicts of tensors, with as many rows. By default, nothing is done
     :raises DataError: there are no rewards, or `batch_size` is not positive
     """
 
@@ -42,6 +46,7 @@ class TransitionSampler:
         batch_size: int = 256,
         device: th.device | str = "auto",
         seed: int = 0,
+        transform: Callable[[TransitionBatch, th.Generator], Any] | None = None,
     ) -> None:
         if demonstrations.rewards is None:
             raise DataError("transitions with rewards are needed, and these have none")
@@ -56,10 +61,14 @@ class TransitionSampler:
         self.n_ahead = min(max(1, self._transitions.ahead_bytes // batch_bytes), _MOST_AHEAD)
         """Batches that are gathered at a time."""
         self._rng = child_generator(seed, "transitions")
+        self._transform, self._generator = transform, th.Generator(self.device)
         self._draw()
 
-    def sample(self) -> TransitionBatch:
-        """The next batch; its tensors are the caller's to keep or change."""
+    def sample(self) -> Any:
+        """The next `TransitionBatch`, or what `transform` makes of it.
+
+        Its tensors are the caller's to keep or change.
+        """
         if self._position == self.n_ahead:
             self._draw()
         self._position += 1
@@ -91,16 +100,22 @@ class TransitionSampler:
 
     def _draw(self) -> None:
         """Gather the batches that come next."""
-        self._ahead: list[TransitionBatch] = []  # lets go of the last ones first
+        self._ahead: list[Any] = []  # lets go of the last ones first
         self._state_before = self._rng.bit_generator.state
         index = self._rng.integers(self.n, size=self.n_ahead * self.batch_size)
-        columns = [self._split(column) for column in self._transitions.gather(index)]
-        self._ahead = [TransitionBatch(*batch) for batch in zip(*columns, strict=True)]
+        gathered: Any = self._transitions.gather(index)
+        if self._transform is not None:
+            self._generator.manual_seed(int(self._rng.integers(2**63)))
+            gathered = self._transform(gathered, self._generator)
+        columns = [self._split(column) for column in gathered]
+        self._ahead = [type(gathered)(*batch) for batch in zip(*columns, strict=True)]
         self._position = 0
 
     def _split(self, columns: TensorColumns) -> list[Any]:
         """The columns of each batch, from those of all batches."""
         if isinstance(columns, dict):
+            if not columns:
+                return [{} for _ in range(self.n_ahead)]
             parts = zip(*map(self._split, columns.values()), strict=True)
             return [dict(zip(columns, part, strict=True)) for part in parts]
         return list(columns.unflatten(0, (self.n_ahead, self.batch_size)).unbind(0))

@@ -1,0 +1,54 @@
+"""`Batch`: what one update of an offline algorithm reads, and all that it reads.
+
+It is prepared for many updates at once. What is random in an update is part of its batch, too. So
+an update is a function of the weights and a batch: it can be repeated, resumed and checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch as th
+
+
+class Batch(NamedTuple):
+    """B transitions, in the form that networks read."""
+
+    observations: th.Tensor
+    """Shape (B, features): normalised where asked for, choices one-hot."""
+    actions: th.Tensor
+    """Shape (B, action dimension), scaled to [-1, 1]."""
+    next_observations: th.Tensor
+    """Shape (B, features): where the step led."""
+    rewards: th.Tensor
+    """Shape (B,), scaled."""
+    discounts: th.Tensor
+    """Shape (B,): what the value of the next state counts: gamma, and 0 where it is terminal."""
+    noise: dict[str, th.Tensor]
+    """Random numbers by name, as the algorithm asks for them (see `Noise`)."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Random numbers that each transition of a batch gets.
+
+    :param shape: of those of one transition
+    :param kind: standard normal, or uniform within [-1, 1)
+    """
+
+    shape: tuple[int, ...]
+    kind: Literal["normal", "uniform"] = "normal"
+
+    def draw(self, n: int, generator: th.Generator) -> th.Tensor:
+        """Random numbers for `n` transitions, shape (n, *shape)."""
+        size, device = (n, *self.shape), generator.device
+        if self.kind == "normal":
+            return th.randn(size, generator=generator, device=device)
+        return th.rand(size, generator=generator, device=device) * 2 - 1
+
+
+def draw_all(noise: Mapping[str, Noise], n: int, generator: th.Generator) -> dict[str, th.Tensor]:
+    """Random numbers of every name for `n` transitions."""
+    return {name: kind.draw(n, generator) for name, kind in noise.items()}

@@ -1,0 +1,193 @@
+"""`StackedMLP`: N perceptrons of one shape, computed as one batched matrix product.
+
+SB3 builds critics one by one and calls them one after the other. Here all their weights lie in one
+vector: a layer of N networks is one `baddbmm`, an optimiser's step and the update of a target
+network are one operation each, and gradients come back as one vector, too.
+
+SB3's own modules are left in place and made to look at the same memory. So the policy that
+predicts, is saved and is exported is always the one that learns, and nothing is ever copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch as th
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+from sb3_il_plus.errors import InapplicableError
+
+Member = Sequence[nn.Module | tuple[nn.Linear, ...]]
+"""The modules of one network in order; a tuple stands for heads side by side."""
+
+_Layers = list[tuple[th.Tensor, th.Tensor]]
+
+
+class _Activation(NamedTuple):
+    """A function in place, and its gradient in place, which is told from its output."""
+
+    forward: Any
+    backward: Any
+
+
+_ACTIVATIONS = {
+    nn.ReLU: _Activation(
+        th.relu_,
+        lambda gradient, output: th.ops.aten.threshold_backward.grad_input(
+            gradient, output, 0, grad_input=gradient
+        ),
+    ),
+    nn.Tanh: _Activation(
+        th.tanh_,
+        lambda gradient, output: th.ops.aten.tanh_backward.grad_input(
+            gradient, output, grad_input=gradient
+        ),
+    ),
+}
+
+
+class StackedMLP:
+    """N networks of one shape with their weights in one vector.
+
+    :param members: the N networks, as SB3 builds them; their weights become views of `flat`
+    :raises InapplicableError: a module is neither linear nor one of the known activations
+    """
+
+    flat: nn.Parameter
+    """All weights and biases, shape (number of parameters,)."""
+
+    def __init__(self, *members: Member) -> None:
+        self.n = len(members)
+        self._linears: list[list[tuple[nn.Linear, ...]]] = []
+        self.activations: list[_Activation | None] = []
+        for modules in zip(*members, strict=True):
+            if isinstance(modules[0], (nn.Linear, tuple)):
+                self._linears.append([m if isinstance(m, tuple) else (m,) for m in modules])
+                self.activations.append(None)
+            else:
+                self.activations[-1] = _known(modules[0])
+        self._shapes = [
+            (heads[0].in_features, sum(head.out_features for head in heads))
+            for (heads, *_) in self._linears
+        ]
+        self._sizes = [
+            self.n * size for n_in, n_out in self._shapes for size in (n_in * n_out, n_out)
+        ]
+        weight = self._linears[0][0][0].weight
+        self.flat = nn.Parameter(weight.new_empty(sum(self._sizes)))
+        for parameter, part in self.parts(self.flat.data):
+            part.copy_(parameter.data)
+            parameter.data = part
+        self.layers = self.views(self.flat.detach())
+        self._first = self.layers
+        if self.n > 1:
+            self._first = [(weight[0], bias[0]) for weight, bias in self.layers]
+
+    def __call__(self, inputs: th.Tensor) -> th.Tensor:
+        """Outputs, whose gradients flow to `flat` and the inputs.
+
+        :param inputs: shape (B, inputs), or (N, B, inputs) for inputs of each network's own
+        :return: shape (N, B, outputs), or (B, outputs) of a single network
+        """
+        return self._run(inputs, self.layers, self.flat)
+
+    def frozen(self, inputs: th.Tensor, first: bool = False) -> th.Tensor:
+        """The same for constant weights: gradients flow to the inputs alone.
+
+        :param first: of the first network alone, shape (B, outputs)
+        """
+        return self._run(inputs, self._first if first else self.layers, None)
+
+    def _run(self, inputs: th.Tensor, layers: _Layers, trained: th.Tensor | None) -> th.Tensor:
+        if inputs.dim() < layers[0][0].dim():
+            inputs = inputs.expand(self.n, -1, -1)
+        outputs: th.Tensor = _Perceptrons.apply(inputs, trained, layers, self)
+        return outputs
+
+    @th.no_grad()
+    def follow(self, online: StackedMLP, tau: float) -> None:
+        """Go the part `tau` of the way to the weights of `online`, as target networks do."""
+        self.flat.lerp_(online.flat, tau)
+
+    def parts(self, vector: th.Tensor) -> Iterator[tuple[th.Tensor, th.Tensor]]:
+        """Each parameter of SB3's modules with its part of a vector that is laid out as `flat`.
+
+        :param vector: `flat` itself, its gradient, or what an optimiser keeps of it
+        """
+        pieces: Iterator[Any] = iter(vector.split(self._sizes))
+        for linears, (n_in, n_out) in zip(self._linears, self._shapes, strict=True):
+            weights = next(pieces).view(self.n, n_in, n_out)
+            biases = next(pieces).view(self.n, n_out)
+            for heads, weight, bias in zip(linears, weights, biases, strict=True):
+                stops = [0]
+                for head in heads:
+                    stops.append(stops[-1] + head.out_features)
+                for head, (start, stop) in zip(heads, pairwise(stops), strict=True):
+                    yield head.weight, weight[:, start:stop].T
+                    yield head.bias, bias[start:stop]
+
+    def views(self, vector: th.Tensor) -> _Layers:
+        """Weights and biases of each layer, in the form that the product wants."""
+        pieces = iter(vector.split(self._sizes))
+        lead = () if self.n == 1 else (self.n,)
+        return [
+            (next(pieces).view(*lead, n_in, n_out), next(pieces).view(*lead, 1, n_out))
+            for n_in, n_out in self._shapes
+        ]
+
+
+class _Perceptrons(th.autograd.Function):
+    """Forward and backward pass of all layers, in place wherever that is possible.
+
+    Autograd would do the same. But it makes a new tensor for each step of the way, and at these
+    sizes that costs as much as a third of the products do.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: th.Tensor, trained: th.Tensor | None, layers: _Layers, stack: StackedMLP
+    ) -> th.Tensor:
+        product = th.addmm if x.dim() == 2 else th.baddbmm
+        passed = [x]
+        for (weight, bias), activation in zip(layers, stack.activations, strict=True):
+            x = product(bias, x, weight)
+            if activation is not None:
+                x = activation.forward(x)
+            passed.append(x)
+        # Saving `flat` has autograd notice if somebody changes it before the backward pass.
+        ctx.save_for_backward(stack.flat, *passed)
+        ctx.layers, ctx.stack = layers, stack
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor | None, ...]:
+        flat, *passed = ctx.saved_tensors
+        of_inputs, of_weights, *_ = ctx.needs_input_grad
+        result = th.empty_like(flat) if of_weights else None
+        results = ctx.stack.views(result) if result is not None else ctx.layers
+        product = th.mm if gradient.dim() == 2 else th.bmm
+        gradient = gradient.clone()
+        for i in reversed(range(len(ctx.layers))):
+            x, output, activation = passed[i], passed[i + 1], ctx.stack.activations[i]
+            if activation is not None:
+                activation.backward(gradient, output)
+            if result is not None:
+                product(x.mT, gradient, out=results[i][0])
+                th.sum(gradient, -2, keepdim=True, out=results[i][1])
+            if i > 0 or of_inputs:
+                gradient = product(gradient, ctx.layers[i][0].mT)
+        return gradient if of_inputs else None, result, None, None
+
+
+def _known(module: nn.Module) -> _Activation:
+    for kind, activation in _ACTIVATIONS.items():
+        if isinstance(module, kind):
+            return activation
+    raise InapplicableError(
+        f"offline algorithms know the activations {', '.join(k.__name__ for k in _ACTIVATIONS)}, "
+        f"not {type(module).__name__}; choose activation_fn in policy_kwargs from them"
+    )
