@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,13 +127,15 @@ def inspect(
         if model.refused:
             raise typer.Exit(EXIT_PROBLEMS)
         return
-    from sb3_il_plus.data.inspection import plot_returns, summarize
+    from sb3_il_plus.data.inspection import image_suffix, plot_returns, summarize
 
+    if plot is not None:
+        image_suffix(plot)  # fails before anything is read
     with readable_warnings():
         summary = summarize(file, env=env, max_episode_steps=max_episode_steps)
     _print_json(summary.to_json()) if as_json else _show(summary)
     if plot is not None:
-        plot_returns(summary, plot)
+        print(f"histogram written to {plot_returns(summary, plot)}", file=sys.stderr)
     if summary.problems:
         raise typer.Exit(EXIT_PROBLEMS)
 

@@ -108,6 +108,10 @@ def test_inspecting_a_data_set(run, demos, tmp_path):
     ):
         assert part in shown
     assert (tmp_path / "returns.png").stat().st_size > 1000
+    assert result.stderr == f"histogram written to {tmp_path / 'returns.png'}\n"
+    failed = run("inspect", path, "--plot", "returns.foo", code=2)
+    assert "cannot write the image 'returns.foo': its suffix is none of" in failed.stderr
+    assert failed.stdout == ""  # it fails before anything is read
     content = json.loads(run("inspect", path, "--json").stdout)
     assert content["n_episodes"] == 2 and content["returns"]["mean"] == 4
 

@@ -21,6 +21,7 @@ from sb3_il_plus.data.metadata import as_json
 from sb3_il_plus.data.minari import folder_of
 from sb3_il_plus.data.stream import first_of
 from sb3_il_plus.errors import DataError, FileError
+from sb3_il_plus.files import atomic_write
 from sb3_il_plus.spaces import space_to_json
 
 _MOST_CHOICES = 1000
@@ -170,7 +171,9 @@ def plot_returns(summary: Summary, path: str | Path) -> Path:
 
     :param path: an image file; its suffix names the format
     :raises DataError: there are no rewards
+    :raises FileError: the format is unknown, or the path cannot be written
     """
+    suffix = image_suffix(path)
     if summary.returns is None:
         raise DataError(f"{summary.path} has no rewards, so there are no returns to plot")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -187,8 +190,22 @@ def plot_returns(summary: Summary, path: str | Path) -> Path:
         axes.hist(values[np.isfinite(values)], bins=30)
         axes.set(xlabel=name, ylabel="episodes")
     figure.suptitle(f"{Path(summary.path).name}: {len(summary.lengths):,} episodes")
-    figure.savefig(path, dpi=150)
+    with atomic_write(Path(path)) as file:
+        figure.savefig(file, format=suffix, dpi=150)
     return Path(path)
+
+
+def image_suffix(path: str | Path) -> str:
+    """What an image file is called at its end, without the dot.
+
+    :raises FileError: it is no format that can be written
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    suffix, known = Path(path).suffix[1:].lower(), sorted(FigureCanvasAgg.filetypes)
+    if suffix not in known:
+        raise FileError(f"cannot write the image {str(path)!r}: its suffix is none of {known}")
+    return suffix
 
 
 def _until_broken(pieces: Iterable[Demonstrations], broken: list[str]) -> Iterator[Demonstrations]:
