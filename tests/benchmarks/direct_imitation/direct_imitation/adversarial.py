@@ -25,9 +25,12 @@ class _Adversarial(DirectCall):
         """Upstream's own choice for the trainer."""
         raise NotImplementedError
 
-    def reward_net_kwargs_of_upstream(self) -> dict[str, Any]:
-        """Upstream's running normalisation where the adapter is asked for one."""
-        return {"normalize_input_layer": RunningNorm} if self.normalize_reward_inputs else {}
+    def upstream_reward_net_kwargs(self) -> dict[str, Any]:
+        """The adapter's, with upstream's running normalisation where the adapter has one."""
+        kwargs = dict(self.reward_net_kwargs)
+        if self.normalize_reward_inputs:
+            kwargs["normalize_input_layer"] = RunningNorm
+        return kwargs
 
     def call(self, total_timesteps: int) -> tuple[BasePolicy, int]:
         """Build the generator in the environment, and the trainer around both."""
@@ -77,7 +80,7 @@ class DirectGAIL(_Adversarial, GAIL):
     def reward_net(self) -> BasicRewardNet:
         """Its defaults."""
         return BasicRewardNet(
-            self.observation_space, self.action_space, **self.reward_net_kwargs_of_upstream()
+            self.observation_space, self.action_space, **self.upstream_reward_net_kwargs()
         )
 
 
@@ -101,5 +104,5 @@ class DirectAIRL(_Adversarial, AIRL):
             self.observation_space,
             self.action_space,
             discount_factor=self.generator_kwargs.get("gamma", 0.99),
-            **self.reward_net_kwargs_of_upstream(),
+            **self.upstream_reward_net_kwargs(),
         )
