@@ -1,1 +1,49 @@
-"""Imitation of an expert that is told what to do: one policy, many commands."""
+"""Imitation of an expert that is told what to do: one policy, many commands.
+
+`driving/` is a task of our own with commands, `wrappers.py` puts the command into the observations
+of any other, and `commands.py` looks after it in data.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "COMMAND": "commands",
+    "CommandStatistics": "commands",
+    "CommandWrapper": "wrappers",
+    "GoalCommand": "wrappers",
+    "InfoCommand": "wrappers",
+    "MissingCommandWarning": "commands",
+    "MissionCommand": "wrappers",
+    "PlannerCommand": "wrappers",
+    "VocabularyCommand": "wrappers",
+    "command_statistics": "commands",
+    "goals_as_commands": "commands",
+    "with_commands": "commands",
+}
+
+__all__ = sorted(_HOME)
+
+if TYPE_CHECKING:
+    from sb3_il_plus.conditional.commands import COMMAND as COMMAND
+    from sb3_il_plus.conditional.commands import CommandStatistics as CommandStatistics
+    from sb3_il_plus.conditional.commands import MissingCommandWarning as MissingCommandWarning
+    from sb3_il_plus.conditional.commands import command_statistics as command_statistics
+    from sb3_il_plus.conditional.commands import goals_as_commands as goals_as_commands
+    from sb3_il_plus.conditional.commands import with_commands as with_commands
+    from sb3_il_plus.conditional.wrappers import CommandWrapper as CommandWrapper
+    from sb3_il_plus.conditional.wrappers import GoalCommand as GoalCommand
+    from sb3_il_plus.conditional.wrappers import InfoCommand as InfoCommand
+    from sb3_il_plus.conditional.wrappers import MissionCommand as MissionCommand
+    from sb3_il_plus.conditional.wrappers import PlannerCommand as PlannerCommand
+    from sb3_il_plus.conditional.wrappers import VocabularyCommand as VocabularyCommand
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sb3_il_plus.conditional' has no attribute {name!r}")
+    return getattr(import_module(f"sb3_il_plus.conditional.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

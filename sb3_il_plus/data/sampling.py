@@ -15,6 +15,7 @@ import numpy as np
 import torch as th
 
 from sb3_il_plus.data import columns as col
+from sb3_il_plus.data.balanced import BalancedSampler
 from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.errors import DataError
@@ -103,12 +104,23 @@ class Batches(abc.ABC):
     :param rng: source of the shuffling
     :param minibatch_size: rows that are handed out at a time, a divisor of `batch_size`; None for
         whole batches
+    :param groups: shape (n,), what every batch is balanced over (see `BalancedSampler`); None for
+        batches as the data has it
     """
 
     def __init__(
-        self, n: int, batch_size: int, rng: np.random.Generator, minibatch_size: int | None = None
+        self,
+        n: int,
+        batch_size: int,
+        rng: np.random.Generator,
+        minibatch_size: int | None = None,
+        groups: np.ndarray | None = None,
     ) -> None:
-        self.sampler = EpochSampler(n, batch_size, rng)
+        self.sampler: EpochSampler | BalancedSampler = (
+            EpochSampler(n, batch_size, rng)
+            if groups is None
+            else BalancedSampler(groups, batch_size, rng)
+        )
         self.batch_size = batch_size
         self.minibatch_size = minibatch_size or batch_size
 
@@ -145,6 +157,7 @@ class ActionBatches(Batches):
     :param actions: shape (N, *action shape)
     :param device: where the tensors are kept
     :param others: further columns of length N, handed out under their names
+    :param groups: shape (N,), what every batch is balanced over
     """
 
     def __init__(
@@ -157,8 +170,9 @@ class ActionBatches(Batches):
         *,
         minibatch_size: int | None = None,
         others: Mapping[str, Columns] | None = None,
+        groups: np.ndarray | None = None,
     ) -> None:
-        super().__init__(len(actions), batch_size, rng, minibatch_size)
+        super().__init__(len(actions), batch_size, rng, minibatch_size, groups)
         self._device = device
         columns = {"obs": observations, "acts": actions, **(others or {})}
         self._columns = {name: to_tensors(column, device) for name, column in columns.items()}
