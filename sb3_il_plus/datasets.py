@@ -11,12 +11,14 @@ measured and kept in the metadata, so that scores can be normalised.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.assembly import keep_steps
 from sb3_il_plus.data.collect import collect_pieces, collecting
 from sb3_il_plus.data.demonstrations import Demonstrations
@@ -24,7 +26,7 @@ from sb3_il_plus.data.hints import warn
 from sb3_il_plus.data.metadata import library_versions
 from sb3_il_plus.data.recipes import Part, parse_recipe, shares
 from sb3_il_plus.data.reference_scores import ReferenceScores
-from sb3_il_plus.data.stream import in_pieces, joined
+from sb3_il_plus.data.stream import in_pieces, joined, steps_per_piece
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.experts.expert import Expert
 from sb3_il_plus.experts.graded import GradedAgents
@@ -211,9 +213,18 @@ class _Recorder:
             deterministic=deterministic,
             seed=self.seed,
             n_envs=n_envs,
-            piece_steps=_PIECE_STEPS,
+            piece_steps=_piece_steps(self.source),
             advance=advance,
         )
+
+
+def _piece_steps(source: Expert) -> int:
+    """How many steps to hold in memory before they are passed on; fewer of images."""
+    entries = [entry for _, entry in col.named_spaces(source.observation_space)]
+    n_bytes = sum(
+        math.prod(entry.shape or ()) * np.dtype(entry.dtype).itemsize for entry in entries
+    )
+    return min(_PIECE_STEPS, steps_per_piece(n_bytes))
 
 
 def _source(agents: GradedAgents, part: Part, seed: int) -> Expert | Demonstrations:
