@@ -16,6 +16,7 @@ _HOME = {
     "BC": "sb3_il_plus.adapters.bc",
     "BCO": "sb3_il_plus.adapters.bco",
     "DAgger": "sb3_il_plus.adapters.dagger",
+    "CQL": "sb3_il_plus.offline.cql",
     "Demonstrations": "sb3_il_plus.data.demonstrations",
     "DemonstrationAlgorithm": "sb3_il_plus.algorithm",
     "Density": "sb3_il_plus.adapters.density",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.experts.loading import load_expert as load_expert
     from sb3_il_plus.experts.training import train_expert as train_expert
     from sb3_il_plus.offline.awac import AWAC as AWAC
+    from sb3_il_plus.offline.cql import CQL as CQL
     from sb3_il_plus.offline.iql import IQL as IQL
     from sb3_il_plus.offline.td3_bc import TD3BC as TD3BC
     from sb3_il_plus.persistence import load_model as load_model

@@ -261,6 +261,13 @@ OFFLINE_RL = (
         "Nair et al. 2020, arXiv:2006.09359",
         ("Box",),
     ),
+    _offline(
+        "cql",
+        "cql:CQL",
+        "CQL: SAC, with critics that are kept low where there is no data",
+        "Kumar et al. 2020, arXiv:2006.04779",
+        ("Box",),
+    ),
 )
 
 BUILTIN = IMITATION + PREFERENCES + OFFLINE_RL + ONLINE_RL

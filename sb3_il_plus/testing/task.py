@@ -49,6 +49,7 @@ QUICK: Mapping[str, Any] = {
 }
 
 QUICK_FOR: Mapping[str, Mapping[str, Any]] = {
+    "cql": {"actor_learning_rate": None, "cql_n_actions": 2},
     "mce_irl": {"policy_kwargs": None, "reward_net_kwargs": {"hid_sizes": (16,)}},
     "preference_comparisons": {
         "fragment_length": 2,

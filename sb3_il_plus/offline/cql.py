@@ -1,0 +1,286 @@
+"""CQL: SAC, with critics that are kept low where there is no data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, Unpack
+
+import torch as th
+from stable_baselines3 import SAC
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from torch import nn
+
+from sb3_il_plus.errors import UserError
+from sb3_il_plus.offline.actor_critic import (
+    ActorCritic,
+    ActorCriticArguments,
+    Critics,
+    minimize,
+    squared_error,
+)
+from sb3_il_plus.offline.batch import Batch, Noise
+from sb3_il_plus.offline.gaussian import (
+    gaussian_log_prob,
+    squashed_params,
+    squashed_sample,
+)
+
+_LARGEST_WEIGHT = 1e6
+"""Of the conservative term, when it is learned; as in the authors' code."""
+
+
+class CQL(ActorCritic):
+    """CQL (Kumar et al. 2020, arXiv:2006.04779): conservative Q-learning, in its form CQL(H).
+
+    SAC, whose critics also minimise cql_alpha * (log sum_a exp Q(s, a) - Q(s, a of the data)),
+    equation 4. The sum is over actions of the policy in s and in s', and uniform ones, each divided
+    by its density (appendix F).
+
+    Names are CORL's where the paper has only letters. Defaults are those of the authors' script for
+    D4RL, but for cloning at the beginning: they begin with 40000 updates of it, CORL with none.
+
+    :param policy: `MlpPolicy`, which is SAC's with three hidden layers of 256
+    :param env: optional
+    :param demonstrations: data with rewards and continuous actions
+    :param cql_alpha: weight of the conservative term; `min_q_weight` in the authors' code,
+        `conservative_weight` in d3rlpy. 5 or 10 in locomotion. The initial one with `cql_lagrange`
+    :param cql_n_actions: actions of each of the three kinds
+    :param cql_temp: temperature of the sum
+    :param cql_importance_sample: divide by densities: CQL(H) with True (`min_q_version` 3); with
+        False the data's action is in the sum, and densities are not (`min_q_version` 2)
+    :param cql_lagrange: learn the weight, so that the term (without its weight) stays near
+        `cql_target_action_gap` (equation 30); off in the authors' locomotion tasks
+    :param cql_target_action_gap: tau of equation 30; 5 in the authors' AntMaze tasks, 0.8 in CORL's
+    :param cql_max_target_backup: the target is the largest of `cql_n_actions` actions' values
+        (equation 4 with a maximum; used in AntMaze)
+    :param backup_entropy: whether the target has SAC's entropy in it; not in the authors' code
+    :param bc_steps: updates in which the actor clones, to begin with
+    :param target_entropy: of SAC; `"auto"` for minus the number of the action's components
+    :param actor_learning_rate: of actor and entropy coefficient; 1e-4, and 3e-5 in CORL
+    :param kwargs: see `ActorCritic` and `OfflineAlgorithm`
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = SAC.policy_aliases
+    online = SAC
+    default_net_arch: ClassVar[list[int]] = [256, 256, 256]
+
+    def __init__(  # type: ignore[misc]  # one default is not that of the base
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None = None,
+        demonstrations: Any = None,
+        *,
+        cql_alpha: float = 5.0,
+        cql_n_actions: int = 10,
+        cql_temp: float = 1.0,
+        cql_importance_sample: bool = True,
+        cql_lagrange: bool = False,
+        cql_target_action_gap: float = 5.0,
+        cql_max_target_backup: bool = False,
+        backup_entropy: bool = False,
+        bc_steps: int = 0,
+        target_entropy: float | Literal["auto"] = "auto",
+        actor_learning_rate: float | Schedule | None = 1e-4,
+        _init_setup_model: bool = True,
+        **kwargs: Unpack[ActorCriticArguments],
+    ) -> None:
+        if cql_n_actions < 1 or cql_temp <= 0:
+            raise UserError(
+                f"cql_n_actions={cql_n_actions} must be at least 1, and cql_temp={cql_temp} "
+                "greater than 0"
+            )
+        self.cql_alpha = cql_alpha
+        self.cql_n_actions = cql_n_actions
+        self.cql_temp = cql_temp
+        self.cql_importance_sample = cql_importance_sample
+        self.cql_lagrange = cql_lagrange
+        self.cql_target_action_gap = cql_target_action_gap
+        self.cql_max_target_backup = cql_max_target_backup
+        self.backup_entropy = backup_entropy
+        self.bc_steps = bc_steps
+        self.target_entropy = target_entropy
+        super().__init__(
+            policy, env, demonstrations, actor_learning_rate=actor_learning_rate, **kwargs
+        )
+        if _init_setup_model:
+            self._setup_model()
+
+    def _build_networks(self) -> None:
+        super()._build_networks()
+        self.coefficients = Coefficients(self.cql_alpha).to(self.device)
+        for name in ("entropy", "conservative"):
+            built = self._build_optimizer(
+                [getattr(self.coefficients, f"log_{name}")], f"coefficients.{name}_optimizer"
+            )
+            setattr(self.coefficients, f"{name}_optimizer", built)
+        self._target_entropy = float(
+            -self.action_dim if self.target_entropy == "auto" else self.target_entropy
+        )
+
+    def _learning_rate_of(self, name: str) -> float | Schedule:
+        if name == "coefficients.entropy_optimizer":
+            name = "policy.actor.optimizer"
+        return super()._learning_rate_of(name)
+
+    def _optimizers(self) -> Mapping[str, th.optim.Optimizer]:
+        own = {
+            f"coefficients.{name}_optimizer": getattr(self.coefficients, f"{name}_optimizer")
+            for name in ("entropy", "conservative")
+        }
+        return {**super()._optimizers(), **own}
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        names, variables = super()._get_torch_save_params()
+        return [*names, "coefficients"], variables
+
+    def _noise(self) -> Mapping[str, Noise]:
+        one, many = (self.action_dim,), (self.cql_n_actions, self.action_dim)
+        return {
+            "policy": Noise(one),
+            "target": Noise(many if self.cql_max_target_backup else one),
+            "current": Noise(many),
+            "next": Noise(many),
+            "uniform": Noise(many, "uniform"),
+        }
+
+    def _update(self, batch: Batch) -> Mapping[str, th.Tensor]:
+        mean, log_std = squashed_params(self.actor(batch.observations))
+        now = mean.detach(), log_std.detach()
+        with th.no_grad():
+            later = squashed_params(self.actor.frozen(batch.next_observations))
+        entropy_weight = self.coefficients.log_entropy.detach().exp()
+        target = self._target(batch, *later, entropy_weight)
+        tried = cql_actions(batch, now, later)
+
+        actions, log_prob = squashed_sample(mean, log_std, batch.noise["policy"])
+        entropy_loss = -(
+            self.coefficients.log_entropy * (log_prob.detach() + self._target_entropy)
+        ).mean()
+        if self._n_updates < self.bc_steps:
+            raw = batch.actions.clamp(-1.0 + 1e-6, 1.0 - 1e-6).atanh()
+            worth = gaussian_log_prob(raw, mean, log_std)
+        else:
+            worth = self.critics.fixed_values(batch.observations, actions).amin(0)
+        actor_loss = (entropy_weight * log_prob - worth).mean()
+        minimize(entropy_loss, self.coefficients.entropy_optimizer)
+        self._minimize_actor(actor_loss)
+
+        values = cql_values(batch, self.critics, tried.actions)
+        td_loss = squared_error(values[:, :, 0], target)
+        gap = conservative_gap(
+            values, tried.log_density if self.cql_importance_sample else None, self.cql_temp
+        )
+        conservative_loss = self._weighted(gap)
+        self._minimize_critics(td_loss + conservative_loss)
+        self.target_critics.follow(self.critics, self.tau)
+        return {
+            "actor_loss": actor_loss,
+            "critic_loss": td_loss,
+            "conservative_loss": conservative_loss,
+            "conservative_gap": gap.mean(),
+            "ent_coef": entropy_weight,
+            "q_value": target.mean(),
+        }
+
+    @th.no_grad()
+    def _target(
+        self, batch: Batch, mean: th.Tensor, log_std: th.Tensor, entropy_weight: th.Tensor
+    ) -> th.Tensor:
+        """r + γ min_i Q'_i(s', a'), shape (B,), with a' of the policy, or the best of several."""
+        noise = batch.noise["target"]
+        n_actions = noise.shape[1] if noise.dim() == 3 else 1
+        noise = noise.view(len(mean), n_actions, -1)
+        actions, log_prob = squashed_sample(mean[:, None], log_std[:, None], noise)
+        observations = batch.next_observations[:, None].expand(-1, n_actions, -1)
+        values = self.target_critics.fixed_values(observations.flatten(0, 1), actions.flatten(0, 1))
+        best, place = values.view(-1, len(mean), n_actions).max(-1)
+        value = best.amin(0)
+        if self.backup_entropy:
+            value = value - entropy_weight * log_prob.gather(1, place[:1].T).squeeze(1)
+        return batch.rewards + batch.discounts * value
+
+    def _weighted(self, gap: th.Tensor) -> th.Tensor:
+        """The conservative term, after the weight has been learned, if it is."""
+        if not self.cql_lagrange:
+            return self.cql_alpha * gap.sum()
+        excess = gap - self.cql_target_action_gap
+        minimize(
+            -(self.coefficients.conservative() * excess.detach()).mean(),
+            self.coefficients.conservative_optimizer,
+        )
+        return (self.coefficients.conservative().detach() * excess).sum()
+
+
+class Coefficients(nn.Module):
+    """The weights of the entropy and of the conservative term, learned as logarithms.
+
+    :param conservative: the second one's initial value
+    """
+
+    entropy_optimizer: Any
+    conservative_optimizer: Any
+
+    def __init__(self, conservative: float) -> None:
+        super().__init__()
+        self.log_entropy = nn.Parameter(th.zeros(()))
+        self.log_conservative = nn.Parameter(th.tensor(math.log(max(conservative, 1e-8))))
+
+    def conservative(self) -> th.Tensor:
+        """The weight of the conservative term."""
+        return self.log_conservative.exp().clamp(0.0, _LARGEST_WEIGHT)
+
+
+class TriedActions(NamedTuple):
+    """Actions in the sum of the conservative term, three times M for each state."""
+
+    actions: th.Tensor
+    """Shape (B, 3 M, action dimension): uniform ones, the policy's in s', and in s."""
+    log_density: th.Tensor
+    """Shape (B, 3 M)."""
+
+
+@th.no_grad()
+def cql_actions(
+    batch: Batch, now: tuple[th.Tensor, th.Tensor], later: tuple[th.Tensor, th.Tensor]
+) -> TriedActions:
+    """Actions of the three kinds, with the logarithms of their densities (appendix F).
+
+    :param now: mean and logarithm of the deviation of the policy in s, before the tanh
+    :param later: the same in s'
+    """
+    uniform = batch.noise["uniform"]
+    density = uniform.new_full(uniform.shape[:-1], -math.log(2.0) * uniform.shape[-1])
+    sampled = [
+        squashed_sample(mean[:, None], log_std[:, None], batch.noise[name])
+        for (mean, log_std), name in ((later, "next"), (now, "current"))
+    ]
+    return TriedActions(
+        th.cat([uniform, *(actions for actions, _ in sampled)], 1),
+        th.cat([density, *(log_prob for _, log_prob in sampled)], 1),
+    )
+
+
+def cql_values(batch: Batch, critics: Critics, tried: th.Tensor) -> th.Tensor:
+    """Values in s of the data's action, the first, and of those tried; shape (N, B, 1 + 3 M)."""
+    actions = th.cat([batch.actions[:, None], tried], 1)
+    observations = batch.observations[:, None].expand(-1, actions.shape[1], -1)
+    values = critics.values(observations.flatten(0, 1), actions.flatten(0, 1))
+    return values.view(critics.n, *actions.shape[:2])
+
+
+def conservative_gap(
+    values: th.Tensor, log_density: th.Tensor | None, temperature: float
+) -> th.Tensor:
+    """log sum_a exp Q(s, a) - Q(s, a of the data), mean over the batch; shape (N,).
+
+    :param values: shape (N, B, 1 + 3 M), as of `cql_values`
+    :param log_density: of the actions tried, shape (B, 3 M); None for CQL(rho), in whose sum the
+        data's action is, and densities are not
+    """
+    if log_density is None:
+        summed = th.logsumexp(values / temperature, -1)
+    else:
+        summed = th.logsumexp(values[:, :, 1:] / temperature - log_density, -1)
+    return (temperature * summed - values[:, :, 0]).mean(-1)
