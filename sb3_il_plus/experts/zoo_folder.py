@@ -21,12 +21,14 @@ from typing import Any
 
 import yaml
 
-from sb3_il_plus.errors import FileError
+from sb3_il_plus.errors import FileError, UserError
 from sb3_il_plus.experts.zoo import parse_expression
 from sb3_il_plus.serialization import refusing
 
 CONFIG, ARGUMENTS, ENV_KWARGS = "config.yml", "args.yml", "env_kwargs.yml"
 STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
+
+_IGNORE = "load_expert(..., wrappers=False) ignores these files"
 
 _PAIRS = "tag:yaml.org,2002:python/object/apply:collections.OrderedDict"
 _TUPLE = "tag:yaml.org,2002:python/tuple"
@@ -97,7 +99,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if isinstance(content, Unread):
-        raise FileError(f"{path} holds a Python object ({content.tag}), which is not read")
+        tag = content.tag
+        raise FileError(f"{path} holds a Python object ({tag}), which is not read; {_IGNORE}")
     if not isinstance(content, dict):
         raise FileError(f"{path} holds no settings")
     return content
@@ -105,10 +108,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def folders_of(file: Path) -> list[Path]:
     """Where the settings and statistics of an agent's zip may lie, the likeliest first."""
-    beside = sorted(path.parent for path in file.parent.glob(f"*/{CONFIG}"))
+    if file.with_suffix("").is_dir():
+        return [file.with_suffix(""), file.parent]
+    names = (CONFIG, ARGUMENTS, *STATISTICS)
+    beside = {path.parent for name in names for path in file.parent.glob(f"*/{name}")}
     # `best_model.zip` shares the one folder of its run.
-    shared = beside if len(beside) == 1 and not file.with_suffix("").is_dir() else []
-    return [file.with_suffix(""), file.parent, *shared]
+    return [file.parent, *(beside if len(beside) == 1 else ())]
 
 
 def zoo_settings(file: Path) -> ZooSettings:
@@ -130,7 +135,10 @@ def zoo_settings(file: Path) -> ZooSettings:
 
     kwargs = [value(CONFIG, "env_kwargs"), value(ARGUMENTS, "env_kwargs")]
     kwargs.append(_plain(content.get(ENV_KWARGS), f"{found.get(ENV_KWARGS)}"))
-    with refusing(f"the settings of {file} in {', '.join(map(str, found.values()))} are damaged"):
+    with refusing(
+        f"the settings of {file} in {', '.join(map(str, found.values()))} are damaged",
+        _IGNORE,
+    ):
         return ZooSettings(
             files=tuple(found.values()),
             algorithm=_text(value(ARGUMENTS, "algo")),
@@ -149,7 +157,7 @@ def _plain(value: Any, where: str) -> Any:
     """Refuse what was not read, wherever it hides."""
     inner: list[Any] = []
     if isinstance(value, Unread):
-        raise FileError(f"{where} is a Python object ({value.tag}), which is not read")
+        raise FileError(f"{where} is a Python object ({value.tag}), which is not read; {_IGNORE}")
     if isinstance(value, Mapping):
         inner = [*value, *value.values()]
     elif isinstance(value, (list, tuple)):
@@ -181,7 +189,10 @@ def _named(value: Any) -> list[tuple[str, dict[str, Any]]]:
 def _normalizes(value: Any) -> bool:
     """Whether `normalize` of `config.yml` means observations."""
     if isinstance(value, str):
-        value = parse_expression(value)
+        try:
+            value = parse_expression(value)
+        except UserError as error:
+            raise ValueError(str(error)) from error
     if isinstance(value, Mapping):
         return bool(value.get("norm_obs", True))
     return bool(value)
