@@ -69,7 +69,7 @@ def load_expert(
     :param wrappers: do to observations what the wrappers in RL Zoo's `config.yml` did in training;
         False where `env` has them already
     :param algorithm: name of the algorithm that trained it; only needed where the file's policy
-        class cannot be read
+        class cannot be read, and is then taken for the one that SB3 uses by default
     :param trust: where a file cannot be read without executing it, let SB3's own loader do so, with
         a `TrustWarning` of what it asks for. Only for files whose maker you trust
     :raises FileError: the file is missing, damaged, unsafe to read, or fits no policy
@@ -192,7 +192,7 @@ def _from_sb3(
     metadata: dict[str, Any] = {"source": file.name}
     actor: Any
     try:
-        actor, seen = _policy(archive, data, file, seen, algorithm)
+        actor, seen = _policy(archive, data, file, seen, None if trust else algorithm)
         metadata["policy_class"] = type(actor).__name__
     except UnsafeFileError as refusal:
         if not trust:

@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_il_plus.environments import placeholder_env
 from sb3_il_plus.errors import FileError
+from sb3_il_plus.evaluation import global_seed
 from sb3_il_plus.experts import allow_list
 from sb3_il_plus.experts.wrappers import ObservationStatistics
 from sb3_il_plus.registry import registry
@@ -55,7 +56,7 @@ def load_model(
         replaced |= dict(zip(("observation_space", "action_space"), agent_spaces, strict=True))
     _warn(str(file), refusal, _names_in_zip(file, set(replaced)))
     loader: Any = registry.get(algorithm).load()
-    with refusing(f"{file}: SB3's own loader cannot read it either"):
+    with refusing(f"{file}: SB3's own loader cannot read it either"), global_seed(0):
         return loader.load(file, custom_objects=replaced)
 
 
