@@ -213,8 +213,11 @@ def _histogram(returns: np.ndarray) -> Table:
     import numpy as np
 
     finite = returns[np.isfinite(returns)]
-    counts, edges = np.histogram(finite, bins=_N_BARS)
     table = _grid("return", "episodes", "")
+    if len(finite) and (finite == finite[0]).all():
+        table.add_row(_number(finite[0]), f"{len(finite):,}", "█" * _BAR_WIDTH)
+        return table
+    counts, edges = np.histogram(finite, bins=_N_BARS)
     for count, low, high in zip(counts, edges, edges[1:], strict=False):
         bar = "█" * round(_BAR_WIDTH * count / max(1, counts.max()))
         table.add_row(f"{_number(low)} to {_number(high)}", f"{count:,}", bar)
@@ -247,6 +250,11 @@ def _flat(values: Any) -> np.ndarray:
 
 
 def _spread(values: np.ndarray) -> str:
+    import numpy as np
+
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return "none is finite"
     return (
         f"{_number(values.mean())} ± {_number(values.std())}, from {_number(values.min())} to "
         f"{_number(values.max())}"

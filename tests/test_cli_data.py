@@ -124,6 +124,18 @@ def test_problems_make_the_exit_code(run, tmp_path):
     )
 
 
+def test_histograms_of_returns_that_are_equal_or_not_finite(run, tmp_path):
+    columns = {"obs": np.zeros((2, 4)), "acts": [0, 1], "terminals": [1, 1]}
+    for rewards, code, shown in (
+        ([3.0, 3.0], 0, "3 2 ████"),
+        ([np.nan, 3.0], 1, "3 1 ████"),
+        ([np.nan, np.nan], 1, "return none is finite"),
+    ):
+        np.savez(tmp_path / "a.npz", **columns, rewards=rewards)
+        result = run("inspect", tmp_path / "a.npz", "--env", "CartPole-v1", code=code)
+        assert shown in " ".join(result.stdout.split())
+
+
 def test_as_programs(demos, tmp_path):
     """What it does not import, it does not wait for."""
     command = [sys.executable, "-m", "sb3_il_plus", "convert"]

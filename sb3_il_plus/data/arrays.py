@@ -125,7 +125,7 @@ def resolve_spaces(
             made.close()
     if action_space is None:
         raise DataError(
-            "the action space is unknown: pass env='YourEnv-v0', or "
+            "the action space is unknown: pass env='YourEnv-v0' (--env on the command line), or "
             "action_space=spaces.Discrete(n) or spaces.Box(low, high, shape); "
             "it cannot be guessed from the actions seen"
         )

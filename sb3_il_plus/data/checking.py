@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 2**23
 """Of a column, looked at in one go."""
 
-_CLIP = "; environments clip such actions, so np.clip yours, or load with clip_actions=True"
+_CLIP = (
+    "; environments clip such actions, so np.clip yours, or load with clip_actions=True "
+    "(--clip-actions on the command line)"
+)
 _GOES_ON = "is true, but the episode goes on after it; is an episode boundary missing?"
 
 _INTEGERS = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)

@@ -31,7 +31,7 @@ _SUSPICIOUS_LENGTH = 50
 
 @dataclass
 class Coverage:
-    """What values one column takes.
+    """What values one column takes, those that are not finite left out.
 
     :param space: of the column
     """
@@ -42,18 +42,26 @@ class Coverage:
     """Smallest value of each component, shape of the space."""
     high: np.ndarray | None = None
     total: np.ndarray | None = None
+    n_finite: np.ndarray | int = 0
+    """Finite values of each component."""
     counts: list[np.ndarray] = field(default_factory=list)
     """Of each choice, for each component of a Discrete or MultiDiscrete space."""
 
     def add(self, column: np.ndarray) -> None:
         """Count rows in."""
         self.n_rows += len(column)
-        parts = column.min(axis=0), column.max(axis=0), column.sum(axis=0, dtype=np.float64)
+        finite = np.isfinite(column)
+        self.n_finite = self.n_finite + finite.sum(axis=0)
+        if not finite.all():
+            column = np.where(finite, column, np.nan)
+        # Unlike `nanmin` and `nanmax`, these two say nothing where there are only NaNs.
+        low, high = np.fmin.reduce(column), np.fmax.reduce(column)
+        total = np.asarray(column.sum(axis=0, dtype=np.float64, where=finite))
         if self.low is None or self.high is None or self.total is None:
-            self.low, self.high, self.total = parts
+            self.low, self.high, self.total = low, high, total
         else:
-            self.low, self.high = np.minimum(self.low, parts[0]), np.maximum(self.high, parts[1])
-            self.total = self.total + parts[2]
+            self.low, self.high = np.fmin(self.low, low), np.fmax(self.high, high)
+            self.total = self.total + total
         sizes, starts = _choices(self.space)
         if sizes and sum(sizes) <= _MOST_CHOICES and column.dtype.kind in "iu":
             self.counts = self.counts or [np.zeros(size, np.int64) for size in sizes]
@@ -65,7 +73,8 @@ class Coverage:
     @property
     def mean(self) -> np.ndarray:
         """Of each component, shape of the space."""
-        return np.asarray(self.total) / self.n_rows
+        n_finite = np.where(self.n_finite, self.n_finite, np.nan)
+        return np.asarray(self.total) / n_finite
 
     def shares(self) -> list[list[float]]:
         """Share of each choice, for each component; [] where there are no choices."""
@@ -95,13 +104,13 @@ class Summary:
     notes: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """All of it as JSON; null where there is no finite number."""
         columns = {}
         for name, found in self.coverage.items():
             columns[name] = {
-                "low": np.asarray(found.low).tolist(),
-                "high": np.asarray(found.high).tolist(),
-                "mean": found.mean.tolist(),
+                "low": _numbers(found.low),
+                "high": _numbers(found.high),
+                "mean": _numbers(found.mean),
                 "shares": found.shares(),
             }
         return as_json(
@@ -275,7 +284,18 @@ def _notes(
                 yield f"actions: {len(unused)} of {len(counts)} choices are never taken"
 
 
-def _statistics(values: np.ndarray) -> dict[str, float]:
+def _numbers(values: Any) -> Any:
+    """Lists of numbers, with None for what is not finite."""
+    array = np.asarray(values)
+    plain = array.astype(object)
+    plain[~np.isfinite(array)] = None
+    return plain.tolist()
+
+
+def _statistics(values: np.ndarray) -> dict[str, float] | None:
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return None
     return {
         "min": float(values.min()),
         "median": float(np.median(values)),

@@ -43,7 +43,10 @@ def test_every_problem_is_named_at_once():
         rewards={4: -np.inf, 5: np.nan, 8: np.nan},
         terminations={0: True},
     )
-    clip = "; environments clip such actions, so np.clip yours, or load with clip_actions=True"
+    clip = (
+        "; environments clip such actions, so np.clip yours, or load with clip_actions=True "
+        "(--clip-actions on the command line)"
+    )
     assert problems(bad) == [
         "observations: episode 1, step 0, component (1,) is nan, which is not finite "
         "(and 1 more, the last in episode 2, step 4)",

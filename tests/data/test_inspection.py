@@ -10,6 +10,7 @@ from strategies import demonstrations
 
 from sb3_il_plus.data import Demonstrations, stream
 from sb3_il_plus.data.inspection import plot_returns, summarize
+from sb3_il_plus.data.mapped import save_mapped
 from sb3_il_plus.errors import DataError, FileError
 
 
@@ -76,11 +77,27 @@ def test_problems_are_listed_with_the_figures(tmp_path):
     found = summarize(tmp_path / "data.npz", action_space=spaces.Discrete(3))
     assert found.n_transitions == 4
     assert found.returns[0] == 2 and np.isnan(found.returns[1])
+    # What is not finite does not hide the rest.
+    seen, rewards = found.coverage["observations"], found.coverage["rewards"]
+    assert (seen.low, seen.high, seen.mean) == ([0], [2], [1])
+    assert (rewards.low, rewards.high, rewards.mean) == (1, 1, 1)
+    content = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert content["returns"]["mean"] == 2
     first, second, third = found.problems
     assert "observations: episode 0, step 1, component (0,) is nan" in first
     assert "actions: episode 1, step 0 is 5, which lies outside Discrete(3)" in second
     assert "rewards: episode 1, step 0 is nan" in third
     plot_returns(found, tmp_path / "plot.png")
+
+
+def test_nothing_is_finite(tmp_path):
+    lost = make(observations=np.full((7, 2), np.nan), rewards=np.full(5, np.inf))
+    save_mapped(lost, tmp_path / "data.mapped")
+    found = summarize(tmp_path / "data.mapped")
+    assert len(found.problems) == 2
+    content = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert content["columns"]["observations"]["low"] == [None, None]
+    assert content["returns"] is None
 
 
 def test_damage_that_is_met_on_the_way(tmp_path):
