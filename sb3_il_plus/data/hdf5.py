@@ -106,6 +106,7 @@ def _item(group: Any, name: str) -> Any | None:
     if isinstance(found, h5py.Dataset):
         if found.external or found.is_virtual:
             raise FileError(f"{name} points into other files, and is not followed")
+        _check_filters(found, name)
         stored = found.id.get_storage_size()
         if found.nbytes > max(_LARGE, _MOST_COMPRESSION * stored):
             raise FileError(
@@ -113,3 +114,15 @@ def _item(group: Any, name: str) -> Any | None:
                 "completely written"
             )
     return found
+
+
+def _check_filters(array: Any, name: str) -> None:
+    """HDF5 itself says no more than that a folder of plug-ins cannot be opened."""
+    stored, filters = array.id.get_create_plist(), import_h5py().h5z
+    for i in range(stored.get_nfilters()):
+        number, *_ = stored.get_filter(i)
+        if not filters.filter_avail(number):
+            raise FileError(
+                f"{name} is compressed by HDF5's filter {number}, which is not installed; "
+                "try: pip install hdf5plugin, and import it"
+            )

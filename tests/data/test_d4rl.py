@@ -254,6 +254,21 @@ class TestHostileFiles:
             with pytest.raises(FileError, match="sb3_il_plus points to somewhere else"):
                 Demonstrations.load(path)
 
+    def test_filters_that_are_not_there(self, path):
+        """Whatever a file asks for, only what this machine has can run."""
+        write(path, rewards=None)
+        stored = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        stored.set_chunk((6,))
+        stored.set_filter(32001, h5py.h5z.FLAG_OPTIONAL, (1, 2))  # Blosc
+        with h5py.File(path, "a") as file:
+            space, kind = h5py.h5s.create_simple((6,)), h5py.h5t.IEEE_F32LE
+            rewards = h5py.h5d.create(file.id, b"rewards", kind, space, stored)
+            rewards.write_direct_chunk((0,), b"compressed")
+        with pytest.raises(
+            FileError, match=r"rewards is compressed by HDF5's filter 32001.*pip in"
+        ):
+            Demonstrations.load(path)
+
     def test_groups_where_arrays_should_be(self, path):
         write(path, actions=None, **{"actions/0": ACTIONS})
         with pytest.raises(FileError, match="actions is a group, not an array"):
