@@ -41,7 +41,8 @@ def train_medium(
 ) -> tuple[Expert, Demonstrations]:
     """Train an agent until its mean return reaches a target, or take it from the cache.
 
-    With the seed and settings of `train_expert`, it is that very expert at an earlier time.
+    With the seed and settings of `train_expert`, it is that very expert at an earlier time (but
+    always trained in `env_id` itself).
 
     :param env_id: id of the environment
     :param algorithm: a reinforcement-learning algorithm of the registry
@@ -84,7 +85,7 @@ def _train(training: Training, progress_bar: bool) -> tuple[Expert, Demonstratio
     stop = _StopAtReturn(training, eval_freq=max(1, budget // _N_EVALUATIONS))
     with closing(VecEnvRecorder(training.make_vec())) as venv:
         agent = train(training, venv, callback=stop, progress_bar=progress_bar)
-        replay = venv.demonstrations(metadata={**training.facts(), "env_id": training.trained_in})
+        replay = venv.demonstrations(metadata=training.facts())
     if not stop.reached:
         raise UserError(
             f"{training.algorithm} reached a return of {stop.best:.1f} in {training.env_id} after "

@@ -94,8 +94,11 @@ class Training:
 
     @property
     def trained_in(self) -> str:
-        """The environment to train in; the return is always measured in `env_id`."""
-        return TRAINED_IN.get(self.env_id, self.env_id)
+        """The environment to train in; the return is always measured in `env_id`.
+
+        What an agent sees that is stopped early becomes data, so it sees `env_id` itself.
+        """
+        return TRAINED_IN.get(self.env_id, self.env_id) if self.stopped_at is None else self.env_id
 
     def make_vec(self) -> VecEnv:
         """The environment to train in."""
