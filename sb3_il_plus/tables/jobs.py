@@ -20,6 +20,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+Cell = tuple[str, str]
+"""Task and row of a table."""
+
 Kind = Literal["expert", "demonstrations", "expert evaluation", "random evaluation", "training"]
 
 RECORD_VERSION = 1
@@ -51,6 +54,7 @@ class Job:
     :param needs: role -> id of the job whose result it reads, such as `{"expert": "6f0c..."}`
     :param inputs: role -> path of a user's file; `settings` hold a digest of its content, so that
         moving the file changes nothing
+    :param cells: where its result is shown, which may be in several places
     """
 
     kind: Kind
@@ -58,6 +62,7 @@ class Job:
     settings: Mapping[str, Any]
     needs: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    cells: tuple[Cell, ...] = ()
 
     @cached_property
     def id(self) -> str:

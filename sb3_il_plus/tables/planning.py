@@ -171,6 +171,7 @@ def _expert_job(specification: Specification, task: Task) -> Job | None:
 
 def _demonstrations_job(specification: Specification, task: Task, expert: Job | None) -> Job:
     wanted = specification.demonstrations
+    cells = ((specification.environment, "demonstrations"),)
     settings: dict[str, Any] = {
         "environment": specification.environment,
         "n_episodes": wanted.n_episodes,
@@ -178,10 +179,12 @@ def _demonstrations_job(specification: Specification, task: Task, expert: Job | 
     }
     if task.data is not None and wanted.path is not None:
         settings["data"] = task.data.fingerprint()
-        return Job("demonstrations", "demonstrations", settings, inputs={"path": wanted.path})
+        inputs = {"path": wanted.path}
+        return Job("demonstrations", "demonstrations", settings, inputs=inputs, cells=cells)
     assert expert is not None
     settings["deterministic"] = wanted.deterministic
-    return Job("demonstrations", "demonstrations", settings, {"expert": expert.id})
+    needs = {"expert": expert.id}
+    return Job("demonstrations", "demonstrations", settings, needs, cells=cells)
 
 
 def _jobs_of_run(
@@ -194,9 +197,12 @@ def _jobs_of_run(
         "seed": child_seed(specification.seed, f"run {run}"),
         "n_eval_episodes": specification.n_eval_episodes,
     }
-    jobs = [Job("random evaluation", f"random run {run}", shared)]
+    section = specification.environment
+    jobs = [Job("random evaluation", f"random run {run}", shared, cells=((section, "random"),))]
     if expert is not None:
-        jobs.append(Job("expert evaluation", f"expert run {run}", shared, {"expert": expert.id}))
+        needs = {"expert": expert.id}
+        cells = ((section, "expert"),)
+        jobs.append(Job("expert evaluation", f"expert run {run}", shared, needs, cells=cells))
     curve = specification.model_dump(include={"n_curve_points", "n_curve_episodes"})
     for name, algorithm in specification.algorithms.items():
         spec = registry.get(name)
@@ -206,7 +212,8 @@ def _jobs_of_run(
         if "expert" in spec.consumes and expert is not None:
             needs["expert"] = expert.id
         settings = {**shared, **curve, "algorithm": name, **_determining(spec, algorithm)}
-        jobs.append(Job("training", f"{name} run {run}", settings, needs))
+        cells = ((section, name),)
+        jobs.append(Job("training", f"{name} run {run}", settings, needs, cells=cells))
     return jobs
 
 

@@ -1,4 +1,4 @@
-"""The plots of a report: learning curves and a bar chart, as PNG.
+"""The plots of a report that show returns: learning curves and a bar chart, as PNG and SVG.
 
 Colours are those of Okabe and Ito (2008), which people with colour blindness can tell apart; line
 styles differ as well, so that the curves survive a black-and-white printer.
@@ -6,7 +6,7 @@ styles differ as well, so that the curves survive a black-and-white printer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from sb3_il_plus.files import atomic_write
 from sb3_il_plus.tables.statistics import estimate
-from sb3_il_plus.tables.summary import RANDOM, Curve, Row, Table
+from sb3_il_plus.tables.summary import RANDOM, Curve, Row, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINE_STYLES = ("-", "--", "-.", ":")
-_GREY = "#595959"
+GREY = "#595959"
 _FEWEST_FOR_BAND = 5
 """With fewer runs, an interval at each point says less than the runs themselves."""
 
@@ -37,70 +37,99 @@ _STYLE: Any = {
     "grid.color": "#e6e6e6",
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "svg.hashsalt": "sb3_il_plus",
 }
 
 
 def draw_curves(table: Table, path: Path) -> None:
-    """Return against timesteps: one panel for each unit that algorithms count in.
+    """Return against timesteps: a row for each task, a panel for each unit that is counted in it.
 
-    :raises FileError: `path` cannot be written
+    :param path: without a suffix
+    :raises FileError: it cannot be written
     """
-    from matplotlib.ticker import MaxNLocator
-
-    curves = [(row, row.curve) for row in table.rows if row.curve is not None]
-    units = sorted({curve.timestep for _, curve in curves}) or [""]
-    with _figure(path, 1.2 + 4.6 * len(units), 4.4) as figure:
-        panels = figure.subplots(1, len(units), sharey=True, squeeze=False)[0]
-        for panel, unit in zip(panels, units, strict=True):
-            _draw_references(panel, table)
-            for row, curve in curves:
-                if curve.timestep == unit:
-                    _draw_curve(panel, row, curve, table)
-            panel.set_xlabel(_AXIS_LABELS.get(unit, unit))
-            panel.set_xlim(left=0)
-            panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
-            panel.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        panels[0].set_ylabel("return in evaluation")
-        panels[0].set_ylim(*_limits(table))
-        figure.suptitle(f"{table.environment}: learning curves")
-        labelled: dict[str, Artist] = {}
-        for panel in panels:
-            handles, labels = panel.get_legend_handles_labels()
-            labelled.update(zip(labels, handles, strict=True))
-        names = ["expert", "random", *(row.name for row, _ in curves)]
-        shown = [labelled[name] for name in names if name in labelled]
-        figure.legend(handles=shown, loc="outside right center")
-        few = any(len(curve.returns) < _FEWEST_FOR_BAND for _, curve in curves)
+    curves = [row.curve for row in table.rows if row.curve is not None]
+    units = sorted({curve.timestep for curve in curves}) or [""]
+    height = len(table.sections)
+    with figure(path, 1.2 + 4.6 * len(units), 0.6 + 3.8 * height) as drawn:
+        grid = drawn.subplots(height, len(units), sharey="row", squeeze=False)
+        for panels, section in zip(grid, table.sections, strict=True):
+            for panel, unit in zip(panels, units, strict=True):
+                _draw_curves_panel(panel, section, unit, table)
+            panels[0].set_ylabel("return in evaluation")
+            panels[0].set_ylim(*_limits(section))
+            if height > 1:
+                panels[0].set_title(section.name)
+        drawn.suptitle(f"{table.name}: learning curves")
+        draw_legend(drawn, ["expert", "random", *table.algorithms])
+        few = any(len(curve.returns) < _FEWEST_FOR_BAND for curve in curves)
         spread = "thin: single runs" if few else "band: 95 % t-interval"
-        figure.supxlabel(f"thick: mean of {_n_runs(table)}, {spread}", fontsize=9, color=_GREY)
+        drawn.supxlabel(f"thick: mean of {_n_runs(table)}, {spread}", fontsize=9, color=GREY)
 
 
 def draw_bars(table: Table, path: Path) -> None:
     """Final return of each algorithm, with each run as a dot and the expert as a line.
 
-    :raises FileError: `path` cannot be written
+    :param path: without a suffix
+    :raises FileError: it cannot be written
     """
-    rows = [row for row in table.rows if row.is_algorithm]
-    with _figure(path, 7.5, 1.9 + 0.5 * len(rows)) as figure:
-        panel = figure.subplots()
-        for position, row in enumerate(rows):
-            _draw_bar(panel, position, row, table)
-        _draw_references(panel, table, vertical=True)
-        panel.set_yticks(range(len(rows)), [row.name for row in rows])
-        panel.set_ylim(len(rows) - 0.4, -0.6)
-        panel.grid(axis="y", visible=False)
-        panel.tick_params(axis="y", length=0)
-        panel.set_xlabel(
+    rows = [[row for row in section.rows if row.is_algorithm] for section in table.sections]
+    heights = [1.2 + 0.5 * len(algorithms) for algorithms in rows]
+    with figure(path, 7.5, 0.7 + sum(heights)) as drawn:
+        panels = drawn.subplots(len(rows), squeeze=False, height_ratios=heights)[:, 0]
+        for panel, section, algorithms in zip(panels, table.sections, rows, strict=True):
+            for position, row in enumerate(algorithms):
+                _draw_bar(panel, position, row, section, table)
+            _draw_references(panel, section, vertical=True)
+            name_rows(panel, [row.name for row in algorithms])
+            panel.set_xlim(*_limits(section))
+            if len(rows) > 1:
+                panel.set_title(section.name)
+        panels[-1].set_xlabel(
             f"return after training: mean of {_n_runs(table)}, 95 % t-interval, runs as dots"
         )
-        panel.set_xlim(*_limits(table))
-        figure.suptitle(f"{table.environment}: final returns")
-        if panel.get_legend_handles_labels()[1]:
-            figure.legend(loc="outside right center")
+        drawn.suptitle(f"{table.name}: final returns")
+        draw_legend(drawn, ["expert", "random"])
+
+
+def draw_legend(drawn: Figure, names: Sequence[str]) -> None:
+    """One legend for all panels, with what is there of `names`, in their order."""
+    labelled: dict[str, Artist] = {}
+    for panel in drawn.axes:
+        handles, labels = panel.get_legend_handles_labels()
+        labelled.update(zip(labels, handles, strict=True))
+    if shown := [labelled[name] for name in names if name in labelled]:
+        drawn.legend(handles=shown, loc="outside right center")
+
+
+def name_rows(panel: Axes, names: Sequence[str]) -> None:
+    """Names from top to bottom in place of numbers on the vertical axis."""
+    panel.set_yticks(range(len(names)), names)
+    panel.set_ylim(len(names) - 0.4, -0.6)
+    panel.grid(axis="y", visible=False)
+    panel.tick_params(axis="y", length=0)
+
+
+def look(name: str, table: Table) -> tuple[str, str]:
+    """Colour and line style of an algorithm, the same in every plot of its table."""
+    number = table.algorithms.index(name)
+    return _COLOURS[number % len(_COLOURS)], _LINE_STYLES[number % len(_LINE_STYLES)]
+
+
+def _draw_curves_panel(panel: Axes, section: Section, unit: str, table: Table) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    _draw_references(panel, section)
+    for row in section.rows:
+        if row.curve is not None and row.curve.timestep == unit:
+            _draw_curve(panel, row, row.curve, table)
+    panel.set_xlabel(_AXIS_LABELS.get(unit, unit))
+    panel.set_xlim(left=0)
+    panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 def _draw_curve(panel: Axes, row: Row, curve: Curve, table: Table) -> None:
-    colour, style = _look(row, table)
+    colour, style = look(row.name, table)
     estimates = [estimate(column) for column in curve.returns.T]
     means = np.array([figures.mean for figures in estimates])
     panel.plot(curve.timesteps, means, style, color=colour, linewidth=2, label=row.name)
@@ -113,41 +142,37 @@ def _draw_curve(panel: Axes, row: Row, curve: Curve, table: Table) -> None:
     )
 
 
-def _draw_bar(panel: Axes, position: int, row: Row, table: Table) -> None:
+def _draw_bar(panel: Axes, position: int, row: Row, section: Section, table: Table) -> None:
     figures = row.estimate
     if figures is None:
         text = "failed" if row.errors else "no runs"
         transform = panel.get_yaxis_transform()
-        panel.text(0.01, position, text, va="center", color=_GREY, transform=transform)
+        panel.text(0.01, position, text, va="center", color=GREY, transform=transform)
         return
-    start = _limits(table)[0]
-    colour, _ = _look(row, table)
+    start = _limits(section)[0]
+    colour, _ = look(row.name, table)
     panel.barh(position, figures.mean - start, left=start, height=0.6, color=colour, alpha=0.75)
     panel.errorbar(figures.mean, position, xerr=figures.half_width, color="black", capsize=4)
     offsets = np.linspace(-0.15, 0.15, len(row.returns)) if len(row.returns) > 1 else [0.0]
     panel.scatter(row.returns, position + np.array(offsets), s=14, color="black", zorder=3)
 
 
-def _draw_references(panel: Axes, table: Table, vertical: bool = False) -> None:
+def _draw_references(panel: Axes, section: Section, vertical: bool = False) -> None:
     draw = panel.axvline if vertical else panel.axhline
     for name, value, style in (
-        ("expert", table.expert_mean, (0, (6, 2))),
-        ("random", table.mean_of(RANDOM), (0, (1, 2))),
+        ("expert", section.expert_mean, (0, (6, 2))),
+        ("random", section.mean_of(RANDOM), (0, (1, 2))),
     ):
         if value is not None:
-            draw(value, color=_GREY, linestyle=style, linewidth=1.5, label=name)
+            draw(value, color=GREY, linestyle=style, linewidth=1.5, label=name)
 
 
-def _look(row: Row, table: Table) -> tuple[str, str]:
-    """Colour and line style of an algorithm, the same in every plot of its table."""
-    number = [other.name for other in table.rows if other.is_algorithm].index(row.name)
-    return _COLOURS[number % len(_COLOURS)], _LINE_STYLES[number % len(_LINE_STYLES)]
-
-
-def _limits(table: Table) -> tuple[float, float]:
+def _limits(section: Section) -> tuple[float, float]:
     """Range of the returns of all runs: an interval of few runs may be far wider than that."""
-    values = [value for row in table.rows for value in row.returns]
-    values += [v for row in table.rows if row.curve is not None for v in row.curve.returns.ravel()]
+    values = [value for row in section.rows for value in row.returns]
+    values += [
+        v for row in section.rows if row.curve is not None for v in row.curve.returns.ravel()
+    ]
     low, high = min(values, default=0.0), max(values, default=1.0)
     margin = 0.06 * (high - low or abs(high) or 1.0)
     return (0.0 if 0 <= low <= 0.5 * high else low - margin), high + margin
@@ -161,15 +186,19 @@ def _n_runs(table: Table) -> str:
 
 
 @contextmanager
-def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """Give a figure that is written to `path`; no window, no global state."""
+def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """Give a figure that is written to `path`.png and .svg; no window, no global state.
+
+    The same figure gives the same files, so an SVG holds no date and no random names.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png", dpi=150)
+        drawn = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(drawn)
+        yield drawn
+        for form, metadata in (("png", {}), ("svg", {"Date": None})):
+            with atomic_write(path.with_name(f"{path.name}.{form}")) as file:
+                drawn.savefig(file, format=form, dpi=150, metadata=metadata)

@@ -1,33 +1,28 @@
-"""The report: what a table looks like in Markdown, CSV and a terminal.
+"""The report: all files that people read, written into the folder of the records.
 
-Every figure comes from `summary`, which has it from the records. `write_report` writes all files of
-the report into the folder of the records.
+table.md table.tex                  the same texts, as Markdown and for LaTeX with booktabs
+table.csv scores.csv improvement.csv    the figures without rounding
+runs.jsonl                          the records of all jobs that ended
+*.png *.svg                         the plots
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sb3_il_plus.tables.blocks import HEADERS, Block, blocks, notes, scores_block, section_block
+from sb3_il_plus.tables.figures import improvement_to_csv, scores_to_csv, to_csv
 from sb3_il_plus.tables.runs import RunFolder
-from sb3_il_plus.tables.summary import Row, Table, summarise
+from sb3_il_plus.tables.summary import Section, Table, summarise
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table as RichTable
 
-HEADERS = (
-    "algorithm",
-    "return",
-    "% of expert",
-    "environment steps",
-    "demonstrations",
-    "expert queries",
-    "training s",
-    "runs",
-)
+__all__ = ["notes", "to_csv", "to_latex", "to_markdown", "to_rich", "write_report"]
+
 _NARROW = {
     "% of expert": "% of\nexpert",
     "environment steps": "env.\nsteps",
@@ -36,156 +31,131 @@ _NARROW = {
     "training s": "train\nseconds",
 }
 """Headers that are broken in a terminal, so that the table fits into 80 columns."""
-_LONGEST_ERROR = 60
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "…": r"\dots{}",
+}
 
 
 def write_report(folder: RunFolder) -> Table:
-    """Write table.md, table.csv, runs.jsonl, learning_curves.png and bars.png.
+    """Write all files of the report.
 
     :raises FileError: the folder holds no table, or cannot be written
     """
     from sb3_il_plus.tables.plots import draw_bars, draw_curves
+    from sb3_il_plus.tables.score_plots import draw_intervals, draw_profiles
 
     table = summarise(folder)
-    folder.write_text("table.md", to_markdown(table))
-    folder.write_text("table.csv", to_csv(table))
-    folder.write_text("runs.jsonl", "".join(json.dumps(r) + "\n" for r in table.records))
-    draw_curves(table, folder.path / "learning_curves.png")
-    draw_bars(table, folder.path / "bars.png")
+    texts = {
+        "table.md": to_markdown(table),
+        "table.tex": to_latex(table),
+        "table.csv": to_csv(table),
+        "scores.csv": scores_to_csv(table),
+        "improvement.csv": improvement_to_csv(table),
+        "runs.jsonl": "".join(json.dumps(record) + "\n" for record in table.records),
+    }
+    for name, text in texts.items():
+        folder.write_text(name, text)
+    draw_curves(table, folder.path / "learning_curves")
+    draw_bars(table, folder.path / "bars")
+    draw_intervals(table, folder.path / "intervals")
+    draw_profiles(table, folder.path / "performance_profiles")
     return table
-
-
-def cells(table: Table, row: Row) -> tuple[str, ...]:
-    """The texts of one row, one for each of `HEADERS`; empty where no run stands behind it."""
-    share = table.share(row)
-    return (
-        row.name,
-        _return_cell(row),
-        "" if share is None else f"{100 * share:.1f}",
-        _count(row.environment_steps),
-        _demonstrations_cell(row),
-        _count(row.expert_queries),
-        "" if row.seconds is None else f"{row.seconds:,.1f}",
-        str(n) if (n := len(row.returns)) == row.n_planned else f"{n} of {row.n_planned}",
-    )
-
-
-def notes(table: Table) -> list[str]:
-    """What a reader must know of the figures, one sentence or two per line."""
-    lines = [
-        "return: mean over runs of the mean return of a run's evaluation episodes, "
-        "± 95 % t-interval over runs. A run is one training with its own seed; for expert and "
-        "random it is one evaluation with its own seed.",
-        "% of expert: share of the expert's return above that of random actions, "
-        "(return - random) / (expert - random).",
-        "demonstrations: episodes (transitions) given beforehand. expert queries: labels asked "
-        "while learning. training s: seconds of a run on one thread, evaluations not counted.",
-    ]
-    lines += [f"{name} failed: {error}" for name, error in table.errors]
-    return lines
 
 
 def to_markdown(table: Table) -> str:
     """The table with its notes and where it comes from."""
-    lines = [f"# {table.environment}", "", _markdown_row(HEADERS)]
-    lines.append(_markdown_row(["---"] + ["---:"] * (len(HEADERS) - 1)))
-    lines += [_markdown_row(cells(table, row)) for row in table.rows]
-    lines += ["", *(f"- {note}" for note in notes(table))]
-    if table.records:
-        last = table.records[-1]
-        versions = ", ".join(f"{name} {number}" for name, number in last["versions"].items())
-        lines += ["", f"Made by `{last['command']}` with {versions}."]
+    lines = [f"# {table.name}", ""]
+    for section in table.sections:
+        if len(table.sections) > 1:
+            lines += [f"## {section.name}", ""]
+        lines += [*_markdown_rows(section_block(section)), ""]
+    lines += [f"- {note}" for note in notes(table)]
+    for block in blocks(table)[len(table.sections) :]:
+        lines += ["", f"## {block.title}", "", *_markdown_rows(block), ""]
+        lines += [f"- {note}" for note in block.notes]
+    if source := _source(table):
+        lines += ["", f"Made by `{source[0]}` with {source[1]}."]
     return "\n".join(lines) + "\n"
 
 
-def to_csv(table: Table) -> str:
-    """The table's figures without rounding, one line per row."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [
-            "algorithm",
-            "return_mean",
-            "return_ci95_half_width",
-            "share_above_random",
-            "environment_steps",
-            "demonstration_episodes",
-            "demonstration_transitions",
-            "expert_queries",
-            "training_seconds",
-            "runs_finished",
-            "runs_planned",
-            "errors",
+def to_latex(table: Table) -> str:
+    r"""Each rectangle as a `tabular` for `\usepackage{booktabs}`."""
+    lines = [f"% {table.name}; needs \\usepackage{{booktabs}}"]
+    if source := _source(table):
+        lines.append(f"% made by {source[0]} with {source[1]}")
+    for block in blocks(table):
+        lines += [
+            "",
+            f"% {block.title}",
+            rf"\begin{{tabular}}{{l{'r' * (len(block.headers) - 1)}}}",
         ]
-    )
-    for row in table.rows:
-        figures = row.estimate
-        writer.writerow(
-            [
-                row.name,
-                None if figures is None else figures.mean,
-                None if figures is None else figures.half_width,
-                table.share(row),
-                row.environment_steps,
-                *(row.demonstrations or (None, None)),
-                row.expert_queries,
-                row.seconds,
-                len(row.returns),
-                row.n_planned,
-                "; ".join(row.errors),
-            ]
-        )
-    return text.getvalue()
+        lines += [r"\toprule", _latex_row(block.headers), r"\midrule"]
+        lines += [_latex_row(row) for row in block.rows]
+        lines += [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
 
 
-def to_rich(table: Table) -> RichTable:
-    """The table for a terminal."""
-    from rich import box
+def to_rich(table: Table) -> RenderableType:
+    """The table for a terminal: its tasks, and the scores where there are several."""
+    from rich.console import Group
+
+    shown = [_rich_section(section) for section in table.sections]
+    if len(table.sections) > 1 and table.scores:
+        block = scores_block(table)
+        shown.append(_new_rich(f"{block.title} over {len(table.sections)} tasks", block.headers))
+        for row in block.rows:
+            shown[-1].add_row(*row)
+    return shown[0] if len(shown) == 1 else Group(*shown)
+
+
+def _rich_section(section: Section) -> RichTable:
     from rich.markup import escape
-    from rich.table import Table as RichTable
 
-    shown = RichTable(
-        title=table.environment,
-        title_style="bold",
-        box=box.SIMPLE,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for number, header in enumerate(HEADERS):
-        shown.add_column(_NARROW.get(header, header), justify="left" if number == 0 else "right")
-    for row in table.rows:
+    shown = _new_rich(section.name, HEADERS)
+    for row, texts in zip(section.rows, section_block(section).rows, strict=True):
         style = "red" if row.errors else "" if row.is_algorithm else "dim"
-        texts = list(cells(table, row))
+        texts = list(texts)
         if row.errors and not row.returns:
             texts[1] = "failed"
         shown.add_row(*map(escape, texts), style=style)
     return shown
 
 
-def _return_cell(row: Row) -> str:
-    figures = row.estimate
-    if figures is None:
-        return _shortened(f"failed: {row.errors[0]}") if row.errors else ""
-    decimals = 1 if abs(figures.mean) >= 10 else 3
-    if figures.half_width is None:
-        return f"{figures.mean:,.{decimals}f}"
-    return f"{figures.mean:,.{decimals}f} ± {figures.half_width:,.{decimals}f}"
+def _new_rich(title: str, headers: Sequence[str]) -> RichTable:
+    from rich import box
+    from rich.table import Table as RichTable
+
+    shown = RichTable(
+        title=title, title_style="bold", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    for number, header in enumerate(headers):
+        shown.add_column(_NARROW.get(header, header), justify="left" if number == 0 else "right")
+    return shown
 
 
-def _demonstrations_cell(row: Row) -> str:
-    if row.demonstrations is None:
-        return ""
-    episodes, transitions = row.demonstrations
-    return f"{episodes:,} ({transitions:,})" if episodes else "0"
+def _source(table: Table) -> tuple[str, str] | None:
+    """The command and the versions that the last job ran with."""
+    if not table.records:
+        return None
+    last = table.records[-1]
+    versions = ", ".join(f"{name} {number}" for name, number in last["versions"].items())
+    return last["command"], versions
 
 
-def _count(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 1] + "…"
+def _markdown_rows(block: Block) -> list[str]:
+    rule = ["---"] + ["---:"] * (len(block.headers) - 1)
+    return [_markdown_row(row) for row in (block.headers, rule, *block.rows)]
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
     return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    escaped = ("".join(_LATEX.get(letter, letter) for letter in text) for text in texts)
+    return " & ".join(escaped) + r" \\"

@@ -5,7 +5,7 @@
     runs/<job id>.json          one record per job that ended: its settings and result, or its error
     experts/ demonstrations/ models/    what jobs hand to each other and to you, named by job id
     logs/                       what a job printed, where it printed anything
-    table.md table.csv runs.jsonl *.png     the report, written from the records alone
+    table.md table.tex *.csv runs.jsonl *.png *.svg     the report, written from the records alone
 
 Every file appears complete or not at all, so whatever is killed, what is there can be trusted.
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from sb3_il_plus.errors import FileError, UserError
@@ -113,11 +114,12 @@ class RunFolder:
         return record is not None and record["status"] == FINISHED
 
     def write_jobs(self, jobs: Sequence[Job]) -> None:
-        """Say which jobs make up the table."""
-        self.write_text("jobs.json", json.dumps([job.to_json() for job in jobs], indent=1))
+        """Say which jobs make up the table, and where in it they stand."""
+        listed = [{**job.to_json(), "cells": job.cells} for job in jobs]
+        self.write_text("jobs.json", json.dumps(listed, indent=1))
 
     def read_jobs(self) -> list[dict[str, Any]]:
-        """The jobs that make up the table, as `Job.to_json` writes them.
+        """The jobs that make up the table, as `Job.to_json` writes them, with their `cells`.
 
         :raises FileError: there is no table in this folder
         """
@@ -127,6 +129,19 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise FileError(f"there is no table in {str(self.path)!r}: {error}") from error
         return jobs
+
+    def read_specification(self) -> dict[str, Any]:
+        """What was asked for, as plain data; empty where it is not there.
+
+        :raises FileError: it cannot be read
+        """
+        path = self.path / "specification.yaml"
+        if not path.exists():
+            return {}
+        try:
+            return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            raise FileError(f"cannot read {str(path)!r}: {error}") from error
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file of the folder."""

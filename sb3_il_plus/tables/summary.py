@@ -1,4 +1,4 @@
-"""`summarise`: from the records in a folder to the rows of its table.
+"""`summarise`: from the records in a folder to the tasks and rows of its table.
 
 Reads nothing but the records, so a report can be made again at any time, of a half-finished table
 too. What a row shows rests on runs that finished; the others are counted, with the reason.
@@ -6,18 +6,21 @@ too. What a row shows rests on runs that finished; the others are counted, with 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from sb3_il_plus.data.reference_scores import ReferenceScores
+from sb3_il_plus.errors import UnknownNameError
 from sb3_il_plus.tables.runs import FINISHED, RunFolder
+from sb3_il_plus.tables.scores import Improvement, Score, improvements, score
 from sb3_il_plus.tables.statistics import Estimate, estimate, share_above_random
 
 EXPERT, RANDOM, DEMONSTRATIONS = "expert", "random", "demonstrations"
-
-_ROW_OF_KIND = {"expert evaluation": EXPERT, "random evaluation": RANDOM}
 
 Record = dict[str, Any]
 
@@ -72,16 +75,18 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
-    """What a folder's records say.
+class Section:
+    """One task of a table: an environment with what there is to learn from.
 
+    :param name: of the task; the environment's id where that says it all
     :param rows: expert, random policy, then the algorithms in the order of the specification
-    :param records: of all jobs that ended, in the order of the jobs
+    :param published: scores to measure by in place of the measured expert and random policy
     """
 
+    name: str
     environment: str
     rows: Sequence[Row]
-    records: Sequence[Record] = field(repr=False, default=())
+    published: ReferenceScores | None = None
 
     def mean_of(self, name: str) -> float | None:
         """Mean return of a row, where it exists and has runs."""
@@ -90,21 +95,86 @@ class Table:
 
     @property
     def expert_mean(self) -> float | None:
-        """The return that counts as 100 %: the expert's, or else the demonstrations' own."""
+        """The measured return of the expert, or else the demonstrations' own."""
         expert = self.mean_of(EXPERT)
         return self.mean_of(DEMONSTRATIONS) if expert is None else expert
 
+    @property
+    def reference(self) -> tuple[float, float] | None:
+        """Returns that have the scores 0 and 1; None where there is nothing to measure by."""
+        if self.published is not None:
+            return self.published.random, self.published.expert
+        random, expert = self.mean_of(RANDOM), self.expert_mean
+        if random is None or expert is None or expert <= random:
+            return None
+        return random, expert
+
+    def scores(self, row: Row) -> np.ndarray | None:
+        """The score of each run of a row, shape (runs,); None where there is none."""
+        if self.reference is None or not row.returns:
+            return None
+        return np.array([share_above_random(value, *self.reference) for value in row.returns])
+
     def share(self, row: Row) -> float | None:
         """A row's share of the expert's return above random, as a fraction."""
-        random, expert = self.mean_of(RANDOM), self.expert_mean
-        if row.estimate is None or random is None or expert is None:
+        if self.reference is None or row.estimate is None:
             return None
-        return share_above_random(row.estimate.mean, random, expert)
+        return share_above_random(row.estimate.mean, *self.reference)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a folder's records say.
+
+    :param name: what to call it
+    :param sections: its tasks
+    :param records: of all jobs that ended, in the order of the jobs
+    """
+
+    name: str
+    sections: Sequence[Section]
+    records: Sequence[Record] = field(repr=False, default=())
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all tasks."""
+        return [row for section in self.sections for row in section.rows]
+
+    @property
+    def algorithms(self) -> list[str]:
+        """Names of the algorithms, each once."""
+        return list(dict.fromkeys(row.name for row in self.rows if row.is_algorithm))
 
     @property
     def errors(self) -> list[tuple[str, str]]:
         """Row and error of every run that failed or could not begin."""
-        return [(row.name, error) for row in self.rows for error in row.errors]
+        return [
+            (row.name if len(self.sections) == 1 else f"{row.name} in {section.name}", error)
+            for section in self.sections
+            for row in section.rows
+            for error in row.errors
+        ]
+
+    @cached_property
+    def scores(self) -> list[Score]:
+        """Each algorithm's score over all tasks, where it has runs that can be measured."""
+        by_name: dict[str, dict[str, np.ndarray]] = {name: {} for name in self.algorithms}
+        for section in self.sections:
+            for row in section.rows:
+                values = section.scores(row)
+                if row.is_algorithm and values is not None:
+                    by_name[row.name][section.name] = values
+        return [score(name, tasks) for name, tasks in by_name.items() if tasks]
+
+    @cached_property
+    def improvements(self) -> list[Improvement]:
+        """Each algorithm compared with each other one."""
+        returns: dict[str, dict[str, np.ndarray]] = {name: {} for name in self.algorithms}
+        for section in self.sections:
+            for row in section.rows:
+                if row.is_algorithm and row.returns:
+                    returns[row.name][section.name] = np.array(row.returns)
+        return improvements(returns)
 
 
 def summarise(folder: RunFolder) -> Table:
@@ -114,18 +184,39 @@ def summarise(folder: RunFolder) -> Table:
     """
     jobs = {job["id"]: job for job in folder.read_jobs()}
     records = {id_: record for id_ in jobs if (record := folder.read_record(id_)) is not None}
-    by_row: dict[str, list[str]] = {}
-    for job in jobs.values():
-        name = _ROW_OF_KIND.get(job["kind"]) or job["settings"].get("algorithm")
-        if name is not None and job["kind"] != "expert":
-            by_row.setdefault(name, []).append(job["id"])
-    rows = [_row(name, ids, jobs, records) for name, ids in by_row.items()]
+    asked = folder.read_specification()
+    by_section: dict[str, dict[str, list[str]]] = {}
+    for id_, job in jobs.items():
+        for section, row in job["cells"]:
+            by_section.setdefault(section, {}).setdefault(row, []).append(id_)
+    use_published = asked.get("references") == "d4rl"
+    sections = [
+        _section(name, by_row, jobs, records, use_published) for name, by_row in by_section.items()
+    ]
+    name = asked.get("name") or (sections[0].name if len(sections) == 1 else folder.path.name)
+    ended = [{**jobs[id_], **record} for id_, record in records.items()]
+    return Table(name, sections, ended)
+
+
+def _section(
+    name: str,
+    by_row: Mapping[str, Sequence[str]],
+    jobs: Mapping[str, Record],
+    records: Mapping[str, Record],
+    use_published: bool,
+) -> Section:
+    rows = [_row(row, ids, jobs, records) for row, ids in by_row.items() if row != DEMONSTRATIONS]
     if EXPERT not in by_row:
-        rows += _demonstrations_row(records.values())
+        ids = by_row.get(DEMONSTRATIONS, ())
+        rows += _demonstrations_row(records[id_] for id_ in ids if id_ in records)
     order = (EXPERT, DEMONSTRATIONS, RANDOM)
     rows.sort(key=lambda row: order.index(row.name) if row.name in order else len(order))
-    environment = next(iter(jobs.values()))["settings"]["environment"]
-    return Table(environment, rows, list(records.values()))
+    environment = jobs[next(iter(by_row.values()))[0]]["settings"]["environment"]
+    published = None
+    if use_published:
+        with contextlib.suppress(UnknownNameError):
+            published = ReferenceScores.d4rl(environment)
+    return Section(name, environment, rows, published)
 
 
 def _row(
@@ -171,7 +262,7 @@ def _expert_figures(expert: Record | None) -> Record:
 def _demonstrations_row(records: Iterable[Record]) -> list[Row]:
     """The demonstrations' own return, which stands in for an expert that is not there."""
     for record in records:
-        if record["kind"] == DEMONSTRATIONS and record["status"] == FINISHED:
+        if record["status"] == FINISHED:
             returns = record["result"]["returns"]
             if returns is not None:
                 return [Row(DEMONSTRATIONS, [float(np.mean(returns))], n_planned=1)]

@@ -6,51 +6,15 @@ import io
 import json
 import struct
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
+from table_records import Records
 
 from sb3_il_plus.errors import FileError
 from sb3_il_plus.tables.report import to_csv, to_markdown, to_rich, write_report
 from sb3_il_plus.tables.runs import RunFolder
 from sb3_il_plus.tables.summary import Row, summarise
-
-
-class Records:
-    """Writes jobs and records as the runner would."""
-
-    def __init__(self, path: Path) -> None:
-        self.folder = RunFolder(path)
-        self.folder.prepare()
-        self.jobs: list[dict[str, Any]] = []
-
-    def add(self, id_: str, kind: str, outcome: Any, needs: Any = None, **settings: Any) -> None:
-        """`outcome`: a result, an error as text, or None for a job that has not ended."""
-        settings = {"environment": "Pole-v0", **settings}
-        job = {"id": id_, "kind": kind, "settings": settings, "needs": needs or {}}
-        self.jobs.append(job)
-        record = {**job, "command": "sb3-il-plus compare", "versions": {"sb3_il_plus": "1.0"}}
-        if isinstance(outcome, str):
-            self.folder.write_record({**record, "status": "failed", "error": outcome})
-        elif outcome is not None:
-            self.folder.write_record({**record, "status": "finished", "result": outcome})
-        self.folder.write_text("jobs.json", json.dumps(self.jobs))
-
-    def train(self, id_: str, name: str, mean: float | str | None, seconds: float = 1.0) -> None:
-        """A training on the demonstrations `d`."""
-        outcome = mean
-        if isinstance(mean, float):
-            points = [(0, 0.0), (50, mean / 2), (100, mean)]
-            outcome = {
-                "mean_return": mean,
-                "curve": [{"timesteps": t, "returns": [r, r]} for t, r in points],
-                "timestep": "environment step",
-                "environment_steps": 100,
-                "expert_queries": 0,
-                "training_seconds": seconds,
-            }
-        self.add(id_, "training", outcome, {"demonstrations": "d"}, algorithm=name)
 
 
 @pytest.fixture
@@ -79,7 +43,7 @@ def test_figures_of_a_row(records: Records) -> None:
     row = _row(records, "gail")
     assert [r.name for r in table.rows] == ["expert", "random", "gail"]
     assert row.returns == [40.0, 80.0]
-    assert table.share(row) == (60 - 20) / (100 - 20)
+    assert table.sections[0].share(row) == (60 - 20) / (100 - 20)
     assert (row.seconds, row.environment_steps, row.expert_queries) == (3, 100, 0)
     assert row.demonstrations == (10, 1000)
     assert row.curve is not None
@@ -115,7 +79,7 @@ def test_a_failed_expert_is_the_error_of_all_that_need_it(tmp_path: Path) -> Non
     table = summarise(records.folder)
     expected = "the expert failed: UserError: hopeless"
     assert table.errors == [("expert", expected), ("bc", expected)]
-    assert table.share(_row(records, "random")) is None
+    assert table.sections[0].share(_row(records, "random")) is None
 
 
 def test_demonstrations_stand_in_for_a_missing_expert(tmp_path: Path) -> None:
@@ -126,7 +90,7 @@ def test_demonstrations_stand_in_for_a_missing_expert(tmp_path: Path) -> None:
     records.train("b", "bc", 50.0)
     table = summarise(records.folder)
     assert [row.name for row in table.rows] == ["demonstrations", "random", "bc"]
-    assert table.share(_row(records, "bc")) == (50 - 10) / (90 - 10)
+    assert table.sections[0].share(_row(records, "bc")) == (50 - 10) / (90 - 10)
 
 
 def test_report_files_and_terminal(records: Records) -> None:

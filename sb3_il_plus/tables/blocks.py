@@ -1,0 +1,165 @@
+"""The texts of a report: headers, cells and notes, before they become Markdown or LaTeX.
+
+Every figure comes from `summary`, which has it from the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sb3_il_plus.tables.statistics import Interval
+from sb3_il_plus.tables.summary import Row, Section, Table
+
+HEADERS = (
+    "algorithm",
+    "return",
+    "% of expert",
+    "environment steps",
+    "demonstrations",
+    "expert queries",
+    "training s",
+    "runs",
+)
+_LONGEST_ERROR = 60
+
+_RETURN_NOTES = (
+    "return: mean over runs of the mean return of a run's evaluation episodes, "
+    "± 95 % t-interval over runs. A run is one training with its own seed; for expert and "
+    "random it is one evaluation with its own seed.",
+    "% of expert: share of the expert's return above that of random actions, "
+    "(return - random) / (expert - random).",
+    "demonstrations: episodes (transitions) given beforehand. expert queries: labels asked "
+    "while learning. training s: seconds of a run on one thread, evaluations not counted.",
+)
+_SCORE_NOTES = (
+    "score of a run: (return - random) / (expert - random), so that random actions have 0 and the "
+    "expert has 1. mean: over tasks, of the mean over runs. IQM: interquartile mean, of the middle "
+    "half of all runs. [95 % stratified bootstrap interval over runs; none for single runs]",
+)
+_IMPROVEMENT_NOTES = (
+    "how likely a run of the row's algorithm is better than one of the column's in the same task, "
+    "ties counted half; improvement.csv has the intervals.",
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One rectangle of texts.
+
+    :param headers: as many as each row has cells
+    :param notes: what a reader must know of the figures, one sentence or two each
+    """
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+def blocks(table: Table) -> list[Block]:
+    """All rectangles of a report: each task's, then what holds over all of them."""
+    found = [section_block(section) for section in table.sections]
+    if table.scores:
+        found.append(scores_block(table))
+    if table.improvements:
+        found.append(_improvement_block(table))
+    return found
+
+
+def section_block(section: Section) -> Block:
+    """One task: a row for each algorithm and for what it is compared with."""
+    rows = [cells(section, row) for row in section.rows]
+    notes = []
+    if section.published is not None:
+        random, expert = section.reference or (0.0, 0.0)
+        notes.append(
+            f"{section.name} is measured by D4RL's reference scores, {random:,.1f} for random "
+            f"actions and {expert:,.1f} for the expert."
+        )
+    return Block(section.name, HEADERS, rows, notes)
+
+
+def scores_block(table: Table) -> Block:
+    """Each algorithm's score over all tasks."""
+    headers = ("algorithm", "mean", "IQM", "tasks", "runs")
+    n_tasks = len(table.sections)
+    rows = [
+        (
+            score.name,
+            _interval_cell(score.mean),
+            _interval_cell(score.iqm),
+            str(n) if (n := len(score.tasks)) == n_tasks else f"{n} of {n_tasks}",
+            str(score.n_runs),
+        )
+        for score in table.scores
+    ]
+    return Block("Scores", headers, rows, _SCORE_NOTES)
+
+
+def notes(table: Table) -> list[str]:
+    """What a reader must know of the tasks' figures, and which runs failed."""
+    lines = list(_RETURN_NOTES)
+    for section in table.sections:
+        lines += section_block(section).notes
+    return lines + [f"{name} failed: {error}" for name, error in table.errors]
+
+
+def cells(section: Section, row: Row) -> tuple[str, ...]:
+    """The texts of one row, one for each of `HEADERS`; empty where no run stands behind it."""
+    share = section.share(row)
+    return (
+        row.name,
+        _return_cell(row),
+        "" if share is None else f"{100 * share:.1f}",
+        _count(row.environment_steps),
+        _demonstrations_cell(row),
+        _count(row.expert_queries),
+        "" if row.seconds is None else f"{row.seconds:,.1f}",
+        str(n) if (n := len(row.returns)) == row.n_planned else f"{n} of {row.n_planned}",
+    )
+
+
+def _improvement_block(table: Table) -> Block:
+    found = {(pair.name, pair.baseline): pair for pair in table.improvements}
+    names = [name for name in table.algorithms if any(name in pair for pair in found)]
+    rows = [
+        [name]
+        + [
+            f"{found[name, other].probability.value:.2f}" if (name, other) in found else ""
+            for other in names
+        ]
+        for name in names
+    ]
+    return Block("Probability of improvement", ["", *names], rows, _IMPROVEMENT_NOTES)
+
+
+def _interval_cell(interval: Interval) -> str:
+    if interval.low is None:
+        return f"{interval.value:.3f}"
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _return_cell(row: Row) -> str:
+    figures = row.estimate
+    if figures is None:
+        return _shortened(f"failed: {row.errors[0]}") if row.errors else ""
+    decimals = 1 if abs(figures.mean) >= 10 else 3
+    if figures.half_width is None:
+        return f"{figures.mean:,.{decimals}f}"
+    return f"{figures.mean:,.{decimals}f} ± {figures.half_width:,.{decimals}f}"
+
+
+def _demonstrations_cell(row: Row) -> str:
+    if row.demonstrations is None:
+        return ""
+    episodes, transitions = row.demonstrations
+    return f"{episodes:,} ({transitions:,})" if episodes else "0"
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 1] + "…"
