@@ -30,6 +30,10 @@ class DirectCall(DemonstrationAlgorithm):
         """Build upstream's trainer, train it, and return its policy and the timesteps taken."""
         raise NotImplementedError
 
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
+        """Act with the policy of the direct call, not with the adapter's own generator."""
+        return self.policy.predict(observation, *args, **kwargs)
+
     def transitions(self) -> Transitions:
         """The demonstrations as upstream knows them."""
         return self._require_demonstrations().to_transitions()
