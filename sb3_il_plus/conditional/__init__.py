@@ -1,21 +1,29 @@
 """Imitation of an expert that is told what to do: one policy, many commands.
 
 `driving/` is a task of our own with commands, `wrappers.py` puts the command into the observations
-of any other, and `commands.py` looks after it in data.
+of any other, `commands.py` looks after it in data, and `policies.py` has policies that read it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "BranchedPolicy": "policies",
     "COMMAND": "commands",
+    "CilPerception": "perception",
+    "CilPolicy": "policies",
+    "CommandInputPolicy": "policies",
     "CommandStatistics": "commands",
     "CommandWrapper": "wrappers",
+    "FilmPolicy": "policies",
     "GoalCommand": "wrappers",
+    "GoalPolicy": "policies",
     "InfoCommand": "wrappers",
     "MissingCommandWarning": "commands",
     "MissionCommand": "wrappers",
+    "Perception": "perception",
     "PlannerCommand": "wrappers",
+    "UnconditionalPolicy": "policies",
     "VocabularyCommand": "wrappers",
     "command_statistics": "commands",
     "goals_as_commands": "commands",
@@ -31,6 +39,14 @@ if TYPE_CHECKING:
     from sb3_il_plus.conditional.commands import command_statistics as command_statistics
     from sb3_il_plus.conditional.commands import goals_as_commands as goals_as_commands
     from sb3_il_plus.conditional.commands import with_commands as with_commands
+    from sb3_il_plus.conditional.perception import CilPerception as CilPerception
+    from sb3_il_plus.conditional.perception import Perception as Perception
+    from sb3_il_plus.conditional.policies import BranchedPolicy as BranchedPolicy
+    from sb3_il_plus.conditional.policies import CilPolicy as CilPolicy
+    from sb3_il_plus.conditional.policies import CommandInputPolicy as CommandInputPolicy
+    from sb3_il_plus.conditional.policies import FilmPolicy as FilmPolicy
+    from sb3_il_plus.conditional.policies import GoalPolicy as GoalPolicy
+    from sb3_il_plus.conditional.policies import UnconditionalPolicy as UnconditionalPolicy
     from sb3_il_plus.conditional.wrappers import CommandWrapper as CommandWrapper
     from sb3_il_plus.conditional.wrappers import GoalCommand as GoalCommand
     from sb3_il_plus.conditional.wrappers import InfoCommand as InfoCommand

@@ -1,5 +1,7 @@
 """Wrappers that put the command into the observation, from wherever an environment has it."""
 
+from copy import deepcopy
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -33,11 +35,11 @@ class Counting(gym.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.n_steps = 0
-        return self._shown, self._info()
+        return deepcopy(self._shown), self._info()
 
     def step(self, action):
         self.n_steps += 1
-        return self._shown, 0.0, False, self.n_steps == 4, self._info()
+        return deepcopy(self._shown), 0.0, False, self.n_steps == 4, self._info()
 
     def _info(self):
         return self._infos[self.n_steps] if self._infos else {}
