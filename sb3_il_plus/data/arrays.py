@@ -257,10 +257,7 @@ def _flag_column(flags: Any, n: int, name: str) -> np.ndarray:
     if isinstance(column, Mapping) or column.shape != (n,):
         got = "a dict" if isinstance(column, Mapping) else f"shape {column.shape}"
         raise DataError(f"{name} needs one bool per step, shape ({n},); got {got}")
-    if not np.isin(column, (0, 1)).all():
-        row = int(np.argmin(np.isin(column, (0, 1))))
-        raise DataError(f"{name}[{row}] is {column[row]}, which is no bool")
-    return column.astype(bool)
+    return col.as_flags(column, name)
 
 
 def _array(value: Any, name: str) -> Columns:

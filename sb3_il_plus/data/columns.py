@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from gymnasium import spaces
 
+from sb3_il_plus.errors import DataError
+
 Columns: TypeAlias = np.ndarray | dict[str, np.ndarray]
 
 
@@ -81,6 +83,19 @@ def as_columns(value: Any) -> Columns:
     if isinstance(value, Mapping):
         return {str(key): np.asarray(column) for key, column in value.items()}
     return np.asarray(value)
+
+
+def as_flags(values: np.ndarray, name: str, first_step: int = 0) -> np.ndarray:
+    """Booleans from a column of zeros and ones.
+
+    :param first_step: the number of its first row, for the message
+    :raises DataError: another value; names its step
+    """
+    sound = np.isin(values, (0, 1))
+    if not sound.all():
+        step = int(np.argmin(sound))
+        raise DataError(f"{name}: step {first_step + step} is {values[step]}, which is no flag")
+    return values.astype(bool)
 
 
 def read_only(column: Any) -> np.ndarray:

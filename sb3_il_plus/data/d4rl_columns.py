@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.hdf5 import dataset
 from sb3_il_plus.errors import DataError, FileError
 
@@ -78,11 +79,7 @@ class FileColumns:
         """Rows of a column of flags as booleans; all false where the file lacks it."""
         if name not in self:
             return np.zeros(stop - start, dtype=bool)
-        values = self.rows(name, start, stop)
-        odd = np.flatnonzero(~np.isin(values, (0, 1)))
-        if len(odd):
-            raise DataError(f"{name}: step {start + odd[0]} is {values[odd[0]]}, which is no flag")
-        return values.astype(bool)
+        return col.as_flags(self.rows(name, start, stop), name, start)
 
     def all_flags(self, name: str) -> np.ndarray:
         """A whole column of flags, one byte a step."""

@@ -205,7 +205,7 @@ def _flags(values: Any, name: str, n_steps: int) -> np.ndarray:
     """A column of booleans; all false where there is none."""
     if values is None:
         return np.zeros(n_steps, dtype=bool)
-    column = np.asarray(values).reshape(-1)
-    if column.shape != (n_steps,) or not np.isin(column, (0, 1)).all():
-        raise DataError(f"{name}: {n_steps} flags are needed, one for each action")
-    return column.astype(bool)
+    column = np.asarray(values)
+    if column.size != n_steps:
+        raise DataError(f"{name} has shape {column.shape} for {n_steps} actions")
+    return col.as_flags(column.reshape(-1), name)

@@ -212,7 +212,7 @@ CASES = {
     ),
     "flag value": (
         {"terminations": [0, 0, 1, 0, 0, 2]},
-        r"terminations\[5\] is 2, which is no bool",
+        r"terminations: step 5 is 2, which is no flag",
     ),
     "episode lengths": (
         {"episode_lengths": [3, 4]},

@@ -106,8 +106,8 @@ class TestEnds:
 @pytest.mark.parametrize(
     ("columns", "error", "message"),
     [
-        ({"dones": [0, 1]}, DataError, "dones: 6 flags are needed"),
-        ({"dones": [0, 1, 2, 0, 0, 0]}, DataError, "dones: 6 flags are needed"),
+        ({"dones": [0, 1]}, DataError, r"dones has shape \(2,\) for 6 actions"),
+        ({"dones": [0, 1, 2, 0, 0, 0]}, DataError, "dones: step 2 is 2, which is no flag"),
         ({"observations": OBSERVATIONS}, FileError, "is the second column of observations"),
         ({"rewards": np.array([{}] * 6)}, FileError, "entry rewards.npy is not an array"),
         ({"rewards": np.zeros(5)}, DataError, "rewards has shape"),
@@ -128,7 +128,7 @@ def test_all_problems_at_once(tmp_path):
         dones=np.zeros(7),
     )
     with pytest.raises(
-        DataError, match=r"rewards has shape \(4,\) for 9 actions; dones: 9 flags are needed"
+        DataError, match=r"rewards has shape \(4,\) for 9 actions; dones has shape \(7,\)"
     ):
         Demonstrations.load(tmp_path / "data.npz", action_space=CHOICE)
     np.savez(
