@@ -85,8 +85,8 @@ def dataset_pieces(
     :param reference: scores, or a name for which D4RL publishes some; by default those of random
         actions and of the expert are measured
     :param n_eval_episodes: episodes to measure them over, unless the expert's file holds them
-    :param deterministic: record the agents' most likely actions instead of sampled ones, as D4RL
-        does not
+    :param deterministic: record the agents' most likely actions; by default they are sampled, as in
+        D4RL
     :param seed: of environments, sampled actions and noise; the same seed gives the same data
     :param n_envs: copies of the environment to run side by side; each can add a fragment
     :param progress_bar: show one

@@ -22,7 +22,7 @@ from sb3_il_plus.evaluation import evaluate
 from sb3_il_plus.experts.expert import Expert
 from sb3_il_plus.experts.training import Training, cache_folder, cached, locked, measure, train
 
-_N_EVALUATIONS, _N_EPISODES = 100, 10
+_N_EVALUATIONS, _N_EPISODES = 200, 10
 """The agent is evaluated so many times over the whole budget, on so many episodes."""
 
 
@@ -47,7 +47,7 @@ def train_medium(
     :param env_id: id of the environment
     :param algorithm: a reinforcement-learning algorithm of the registry
     :param target_return: at the first evaluation that reaches it, the training ends; it is
-        evaluated 100 times over the whole budget, on 10 episodes each time
+        evaluated 200 times over the whole budget, on 10 episodes each time
     :param total_timesteps: environment steps at most; by default as many as RL Zoo
     :param seed: of the training and of the evaluations
     :param hyperparameters: changes to RL Zoo's, as in `train_expert`

@@ -25,10 +25,10 @@ def row(env_id: str, recipe: str, expert: str, medium: str | None, n_timesteps: 
     lasts = demos.offsets[1:] - 1
     whole = (demos.terminations | demos.truncations)[lasts]
     returns = demos.episode_returns[whole]
-    score = float(np.mean(normalized_score(returns, demos)))
+    score = round(float(np.mean(normalized_score(returns, demos))))
     return (
         f"| {env_id} | `{recipe}` | {len(demos):,} | {len(returns):,} | "
-        f"{returns.mean():.0f} ± {returns.std():.0f} | {score:.0f} |"
+        f"{returns.mean():.0f} ± {returns.std():.0f} | {score} |"
     )
 
 
