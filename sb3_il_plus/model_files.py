@@ -13,7 +13,7 @@ def is_model_file(path: str | Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return "data" in archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
         return False
 
 

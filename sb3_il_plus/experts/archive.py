@@ -11,8 +11,13 @@ from stable_baselines3.common.policies import BasePolicy
 from sb3_il_plus.errors import FileError
 from sb3_il_plus.experts.expert import Expert
 from sb3_il_plus.experts.rebuild import build_policy, policy_arguments
-from sb3_il_plus.experts.wrappers import WRAPPERS, ObservationStatistics, ObservationWrapper
-from sb3_il_plus.serialization import Archive, Unsaved, decode, encode, write_archive
+from sb3_il_plus.experts.wrappers import (
+    WRAPPERS,
+    ObservationStatistics,
+    ObservationWrapper,
+    wrapped_space,
+)
+from sb3_il_plus.serialization import Archive, Unsaved, decode, encode, refusing, write_archive
 
 KIND = "expert"
 """The entry `kind` that tells an expert's file from a model's."""
@@ -56,22 +61,31 @@ def expert_from_archive(archive: Archive, where: str) -> Expert:
     :param where: the file's name, for messages
     :raises FileError: the content is damaged, or names classes of packages that are not trusted
     """
+    with refusing(f"{where} is damaged"):
+        try:
+            return _expert(archive, where)
+        except FileError as error:
+            if where in str(error):
+                raise
+            raise FileError(f"{where} is damaged: {error}") from error
+
+
+def _expert(archive: Archive, where: str) -> Expert:
     data = archive.data
-    try:
-        return Expert(
-            _policy(archive, where),
-            decode(data["observation_space"]),
-            decode(data["action_space"]),
-            name=str(data["name"]),
-            statistics=_statistics(decode(data["statistics"])),
-            wrappers=[_wrapper(*named) for named in data.get("wrappers", [])],
-            frame_stack=int(data.get("frame_stack", 1)),
-            metadata=decode(data["metadata"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"{where} is damaged: {type(error).__name__}: {error}") from error
+    expert = Expert(
+        _policy(archive, where),
+        decode(data["observation_space"]),
+        decode(data["action_space"]),
+        name=str(data["name"]),
+        statistics=_statistics(decode(data["statistics"])),
+        wrappers=[_wrapper(*named) for named in data.get("wrappers", [])],
+        frame_stack=int(data.get("frame_stack", 1)),
+        metadata=dict(decode(data["metadata"])),
+    )
+    space = wrapped_space(expert.observation_space, expert.wrappers)
+    if expert.statistics is not None and not expert.statistics.fits(space):
+        raise FileError(f"its statistics do not fit {space}")
+    return expert
 
 
 def _policy(archive: Archive, where: str) -> BasePolicy:
@@ -87,6 +101,7 @@ def _policy(archive: Archive, where: str) -> BasePolicy:
         decode(data["action_space"]),
         arguments,
         archive.tensors["policy"],
+        where,
     )
 
 

@@ -235,7 +235,9 @@ def _policy(
         raise FileError(f"{file}: entry 'policy_kwargs' is damaged")
     arguments.setdefault("use_sde", data.get("use_sde") is True)
     weights = read_tensors(archive, "policy", "cpu")
-    policy = build_policy(policy_class, space_of_policy(seen[0]), seen[1], arguments, weights)
+    policy = build_policy(
+        policy_class, space_of_policy(seen[0]), seen[1], arguments, weights, str(file)
+    )
     return policy, seen
 
 
@@ -287,7 +289,10 @@ def read_entry(data: dict[str, Any], name: str, file: Path, convert: Callable[[A
     except KeyError as error:
         raise FileError(f"{where} is missing: it is no agent that SB3 saved") from error
     if not (isinstance(value, dict) and ":serialized:" in value):
-        return convert(value)
+        try:
+            return convert(value)
+        except FileError as error:
+            raise type(error)(f"{where}: {error}") from error
     try:
         content = base64.b64decode(value[":serialized:"], validate=False)
     except (TypeError, binascii.Error, ValueError) as error:

@@ -30,6 +30,7 @@ def build_policy(
     action_space: spaces.Space,
     arguments: Mapping[str, Any],
     weights: Mapping[str, th.Tensor],
+    where: str,
 ) -> BasePolicy:
     """Return a policy that acts as the saved one did.
 
@@ -37,6 +38,7 @@ def build_policy(
     :param arguments: of its constructor; those that today's class lacks are left out, which the
         comparison of the weights makes safe
     :param weights: its state dict
+    :param where: the file's name, for messages
     :raises FileError: arguments or weights do not fit the class and the spaces
     """
     parameters = inspect.signature(policy_class).parameters
@@ -50,10 +52,21 @@ def build_policy(
     with th.random.fork_rng(devices=[]):  # the initial weights are overwritten at once
         try:
             policy = policy_class(**kept)
-            policy.load_state_dict(_with_todays_names(weights, policy))
-        except (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            todays = _with_todays_names(weights, policy)
+            _check_numbers(todays, policy, where)
+            policy.load_state_dict(todays)
+        except FileError:
+            raise
+        except (
+            AssertionError,
+            AttributeError,
+            NotImplementedError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise FileError(
-                f"the saved weights do not fit a {policy_class.__name__} for observations "
+                f"{where}: the saved weights do not fit a {policy_class.__name__} for observations "
                 f"{observation_space} and actions {action_space}; is it an expert of another "
                 f"environment, or does the environment lack a wrapper? ({_first_lines(error)})"
             ) from error
@@ -119,6 +132,23 @@ def _with_todays_names(
         if name not in completed and source in completed:
             completed[name] = completed[source]
     return completed
+
+
+def _check_numbers(weights: Mapping[str, Any], policy: BasePolicy, where: str) -> None:
+    """Refuse what PyTorch would copy all the same: NaN, and numbers of another kind."""
+    for name, own in policy.state_dict().items():
+        given = weights.get(name)
+        if not isinstance(given, th.Tensor):
+            continue
+        if given.is_floating_point() != own.is_floating_point() or given.is_complex():
+            raise FileError(
+                f"{where}: the weights {name} have dtype {given.dtype}, not {own.dtype}"
+            )
+        if not given.isfinite().all():
+            raise FileError(
+                f"{where}: the weights {name} are not all finite; the file is damaged, or the "
+                "agent's training diverged"
+            )
 
 
 def _sample_exploration(policy: BasePolicy) -> None:

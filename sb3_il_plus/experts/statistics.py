@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_il_plus.errors import FileError
@@ -100,10 +101,16 @@ def _statistics_of(record: Any) -> ObservationStatistics | None:
     clip, epsilon = (
         float(safe_pickle.to_value(record.field(name))) for name in ("clip_obs", "epsilon")
     )
+    if not (clip > 0 and epsilon >= 0):
+        raise FileError(f"clip_obs={clip} and epsilon={epsilon} cannot be")
     return ObservationStatistics(mean, var, clip, epsilon)
 
 
 def _moment(record: Any, name: str) -> Any:
     if not isinstance(record, safe_pickle.Record):
         raise FileError("its running mean and variance are damaged")
-    return safe_pickle.to_value(record.field(name))
+    moment = np.asarray(safe_pickle.to_value(record.field(name)))
+    smallest = 0.0 if name == "var" else -np.inf
+    if moment.dtype.kind != "f" or not (np.isfinite(moment) & (moment >= smallest)).all():
+        raise FileError(f"its running {name} holds what cannot be one: {moment}")
+    return moment
