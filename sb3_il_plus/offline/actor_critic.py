@@ -6,7 +6,7 @@ SB3's own, so what is learned acts, is saved and goes on learning as an SB3 mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Unpack
 
 import torch as th
@@ -128,7 +128,7 @@ class ActorCritic(OfflineAlgorithm):
     def _minimize_actor(self, loss: th.Tensor) -> None:
         minimize(loss, self.policy.actor.optimizer)
 
-    def _minimize_critics(self, loss: th.Tensor) -> None:
+    def _minimize_critics(self, loss: th.Tensor | Iterable[th.Tensor]) -> None:
         minimize(loss, self.policy.critic.optimizer)
 
     def to_sb3(self, env: GymEnv | None = None, **kwargs: Any) -> Any:
@@ -154,11 +154,18 @@ def stacked_actor(actor: nn.Module) -> StackedMLP:
     return StackedMLP(list(parts.mu))
 
 
-def minimize(loss: th.Tensor, optimizer: th.optim.Optimizer) -> None:
-    """One step down the gradient of what the optimiser owns; none other is computed."""
+def minimize(loss: th.Tensor | Iterable[th.Tensor], optimizer: th.optim.Optimizer) -> None:
+    """One step down the gradient of what the optimiser owns; none other is computed.
+
+    :param loss: scalar; or parts of it, each of which is let go before the next one is computed,
+        so that what a large batch needs stays in the processor's cache
+    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for parameter, gradient in zip(parameters, th.autograd.grad(loss, parameters), strict=True):
-        parameter.grad = gradient
+    for parameter in parameters:
+        parameter.grad = None
+    for part in [loss] if isinstance(loss, th.Tensor) else loss:
+        for parameter, gradient in zip(parameters, th.autograd.grad(part, parameters), strict=True):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     optimizer.step()
 
 

@@ -83,17 +83,14 @@ class AWAC(ActorCritic):
             target = batch.rewards + batch.discounts * next_values.amin(0)
         values = self.critics.values(batch.observations, batch.actions)
         critic_loss = squared_error(values, target)
-        self._minimize_critics(critic_loss)
 
         means = self.actor(batch.observations)
         with th.no_grad():
             actions = (means + log_std.exp() * batch.noise["policy"]).clamp(-1.0, 1.0)
-            both = [
-                self.critics.fixed_values(batch.observations, tried).amin(0)
-                for tried in (batch.actions, actions)
-            ]
-            weights = self._weights(both[0] - both[1])
+            baseline = self.critics.fixed_values(batch.observations, actions).amin(0)
+            weights = self._weights(values.amin(0) - baseline)
         actor_loss = -(weights * gaussian_log_prob(batch.actions, means, log_std)).mean()
+        self._minimize_critics(critic_loss)
         self._minimize_actor(actor_loss)
         self.target_critics.follow(self.critics, self.tau)
         return {"actor_loss": actor_loss, "critic_loss": critic_loss, "q_value": target.mean()}

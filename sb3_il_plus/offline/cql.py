@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 
 import torch as th
@@ -29,6 +29,9 @@ from sb3_il_plus.offline.gaussian import (
 
 _LARGEST_WEIGHT = 1e6
 """Of the conservative term, when it is learned; as in the authors' code."""
+
+_STATES_AT_ONCE = 64
+"""In the critics' loss: with their 31 actions, their activations stay in a processor's cache."""
 
 
 class CQL(ActorCritic):
@@ -167,22 +170,45 @@ class CQL(ActorCritic):
         minimize(entropy_loss, self.coefficients.entropy_optimizer)
         self._minimize_actor(actor_loss)
 
-        values = cql_values(batch, self.critics, tried.actions)
-        td_loss = squared_error(values[:, :, 0], target)
-        gap = conservative_gap(
-            values, tried.log_density if self.cql_importance_sample else None, self.cql_temp
-        )
-        conservative_loss = self._weighted(gap)
-        self._minimize_critics(td_loss + conservative_loss)
+        weight = self._conservative_weight()
+        losses: list[CriticLoss] = []
+        self._minimize_critics(self._critic_losses(batch, target, tried, weight, losses))
+        td_loss, gap = (th.stack(parts).sum(0) for parts in zip(*losses, strict=True))
+        if self.cql_lagrange:
+            self._learn_conservative_weight(gap)
         self.target_critics.follow(self.critics, self.tau)
         return {
             "actor_loss": actor_loss,
             "critic_loss": td_loss,
-            "conservative_loss": conservative_loss,
             "conservative_gap": gap.mean(),
+            "conservative_weight": weight,
             "ent_coef": entropy_weight,
             "q_value": target.mean(),
         }
+
+    def _critic_losses(
+        self,
+        batch: Batch,
+        target: th.Tensor,
+        tried: TriedActions,
+        weight: th.Tensor,
+        losses: list[CriticLoss],
+    ) -> Iterator[th.Tensor]:
+        """The critics' loss, a few states at a time, for each of them has many actions.
+
+        :param losses: where what is not yet weighted is left
+        """
+        for start in range(0, len(target), _STATES_AT_ONCE):
+            rows = slice(start, start + _STATES_AT_ONCE)
+            values = cql_values(
+                batch.observations[rows], batch.actions[rows], tried.actions[rows], self.critics
+            )
+            log_density = tried.log_density[rows] if self.cql_importance_sample else None
+            share = values.shape[1] / len(target)
+            td_loss = squared_error(values[:, :, 0], target[rows]) * share
+            gap = conservative_gap(values, log_density, self.cql_temp) * share
+            losses.append(CriticLoss(td_loss.detach(), gap.detach()))
+            yield td_loss + (weight * gap).sum()
 
     @th.no_grad()
     def _target(
@@ -201,16 +227,24 @@ class CQL(ActorCritic):
             value = value - entropy_weight * log_prob.gather(1, place[:1].T).squeeze(1)
         return batch.rewards + batch.discounts * value
 
-    def _weighted(self, gap: th.Tensor) -> th.Tensor:
-        """The conservative term, after the weight has been learned, if it is."""
-        if not self.cql_lagrange:
-            return self.cql_alpha * gap.sum()
+    @th.no_grad()
+    def _conservative_weight(self) -> th.Tensor:
+        return self.coefficients.conservative()
+
+    def _learn_conservative_weight(self, gap: th.Tensor) -> None:
+        """Equation 30: more weight where the term exceeds the gap that is asked for."""
         excess = gap - self.cql_target_action_gap
-        minimize(
-            -(self.coefficients.conservative() * excess.detach()).mean(),
-            self.coefficients.conservative_optimizer,
-        )
-        return (self.coefficients.conservative().detach() * excess).sum()
+        loss = -(self.coefficients.conservative() * excess).mean()
+        minimize(loss, self.coefficients.conservative_optimizer)
+
+
+class CriticLoss(NamedTuple):
+    """The critics' loss in its parts, without the weight between them."""
+
+    td: th.Tensor
+    """Scalar."""
+    gap: th.Tensor
+    """Shape (N,)."""
 
 
 class Coefficients(nn.Module):
@@ -262,12 +296,19 @@ def cql_actions(
     )
 
 
-def cql_values(batch: Batch, critics: Critics, tried: th.Tensor) -> th.Tensor:
-    """Values in s of the data's action, the first, and of those tried; shape (N, B, 1 + 3 M)."""
-    actions = th.cat([batch.actions[:, None], tried], 1)
-    observations = batch.observations[:, None].expand(-1, actions.shape[1], -1)
-    values = critics.values(observations.flatten(0, 1), actions.flatten(0, 1))
-    return values.view(critics.n, *actions.shape[:2])
+def cql_values(
+    observations: th.Tensor, actions: th.Tensor, tried: th.Tensor, critics: Critics
+) -> th.Tensor:
+    """Values of the data's action, the first, and of those tried; shape (N, B, 1 + 3 M).
+
+    :param observations: shape (B, features)
+    :param actions: of the data, shape (B, action dimension)
+    :param tried: shape (B, 3 M, action dimension)
+    """
+    all_actions = th.cat([actions[:, None], tried], 1)
+    observations = observations[:, None].expand(-1, all_actions.shape[1], -1)
+    values = critics.values(observations.flatten(0, 1), all_actions.flatten(0, 1))
+    return values.view(critics.n, *all_actions.shape[:2])
 
 
 def conservative_gap(

@@ -1,0 +1,68 @@
+"""The engine gives the results of the plain version, and computes nothing that is not needed."""
+
+import pytest
+import torch as th
+from plain_updates import (
+    EPSILON,
+    PlainAWAC,
+    PlainCQL,
+    PlainIQL,
+    PlainTD3BC,
+    largest_difference,
+)
+
+from sb3_il_plus import AWAC, CQL, IQL, TD3BC
+from sb3_il_plus.offline.figures import Figures
+from sb3_il_plus.testing.environments import echo_demonstrations
+
+QUICK = {
+    "batch_size": 16,
+    "policy_kwargs": {"net_arch": [32, 32], "optimizer_kwargs": {"eps": EPSILON}},
+    "seed": 3,
+    "device": "cpu",
+}
+FEW = {"cql_n_actions": 3, "actor_learning_rate": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "plain_version", "arguments"),
+    [
+        (TD3BC, PlainTD3BC, {}),
+        (IQL, PlainIQL, {"decay_actor_learning_rate": False, "reward_scale": 0.5}),
+        (AWAC, PlainAWAC, {}),
+        (CQL, PlainCQL, FEW),
+        (CQL, PlainCQL, {**FEW, "cql_lagrange": True, "cql_target_action_gap": 0.3}),
+        (CQL, PlainCQL, {**FEW, "cql_max_target_backup": True}),
+    ],
+    ids=["td3_bc", "iql", "awac", "cql", "cql-lagrange", "cql-max_target"],
+)
+def test_a_hundred_updates_equal_those_of_the_plain_version(algorithm, plain_version, arguments):
+    data = echo_demonstrations("Box", "Box", n_episodes=20)
+    arguments = {"learning_rate": 1e-3, **QUICK, **arguments}
+    model, twin = (algorithm("MlpPolicy", None, data, **arguments) for _ in range(2))
+    plain = plain_version(twin)
+    before = largest_difference(plain, model)
+    for _ in range(100):
+        plain.update(twin._batches.sample())
+    model.learn(100)
+    assert before == 0
+    assert largest_difference(plain, twin) > 0.01  # they have learned something
+    assert largest_difference(plain, model) < 1e-5
+
+
+def test_critics_in_parts_have_the_same_gradients(monkeypatch):
+    data = echo_demonstrations("Box", "Box", n_episodes=20)
+    models = []
+    for states_at_once in (5, 16):
+        monkeypatch.setattr("sb3_il_plus.offline.cql._STATES_AT_ONCE", states_at_once)
+        models.append(CQL("MlpPolicy", None, data, **QUICK, cql_n_actions=3).learn(20))
+    first, second = (model.critics.flat.detach() for model in models)
+    assert th.allclose(first, second, atol=1e-6)
+
+
+def test_figures_are_means_that_are_read_once():
+    figures = Figures()
+    figures.add({"loss": th.tensor(1.0), "seldom": th.tensor(5.0)})
+    figures.add({"loss": th.tensor(3.0)})
+    assert figures.pop() == {"loss": 2.0, "seldom": 5.0}
+    assert figures.pop() == {}
