@@ -9,15 +9,14 @@ its traceback.
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from sb3_il_plus import cli_data, cli_dataset
+from sb3_il_plus import cli_data, cli_dataset, cli_table
 from sb3_il_plus.cli_support import (
     algorithm_settings,
     check_sources,
@@ -26,14 +25,8 @@ from sb3_il_plus.cli_support import (
     find_expert,
     new_app,
     parse_settings,
-    stop,
 )
 from sb3_il_plus.errors import UserError
-
-if TYPE_CHECKING:
-    from sb3_il_plus.tables.summary import Table
-
-EXIT_JOBS_FAILED, EXIT_INTERRUPTED = 1, 130
 
 app = new_app("Imitation learning as ordinary Stable-Baselines3 algorithms.")
 
@@ -333,7 +326,7 @@ def compare(
       sb3-il-plus compare --env CartPole-v1 --demos my.npz --set bc.loss=mse
     """
     from sb3_il_plus.files import check_writable
-    from sb3_il_plus.tables.compare import InterruptedTable, comparison, run_table
+    from sb3_il_plus.tables.compare import comparison
 
     out = out or Path("runs") / f"compare-{env.replace('/', '-').replace(':', '-')}"
     check_writable(out)
@@ -348,30 +341,9 @@ def compare(
         n_seeds=seeds,
         seed=seed,
     )
-    typed = shlex.join(["sb3-il-plus", *sys.argv[1:]])
-    try:
-        table = run_table(
-            specification, out, n_workers=jobs, command=typed, console=console(stderr=True)
-        )
-    except InterruptedTable as interruption:
-        stop(
-            f"interrupted: {interruption} and kept in {out}; go on with: {typed}", EXIT_INTERRUPTED
-        )
-    _show(table, out)
-
-
-def _show(table: Table, out: Path) -> None:
-    """Print the table; failed runs make the exit code 1."""
-    from sb3_il_plus.tables.report import notes, to_rich
-
-    shown = console()
-    shown.print(to_rich(table))
-    for note in notes(table):
-        shown.print(f"- {note}", markup=False, highlight=False, style="dim")
-    shown.print(f"\nTable, plots and runs are in {out}", markup=False, highlight=False)
-    if table.errors:
-        raise typer.Exit(EXIT_JOBS_FAILED)
+    cli_table.run_and_show(specification, out, jobs)
 
 
 cli_data.add_commands(app)
 cli_dataset.add_commands(app)
+cli_table.add_commands(app)

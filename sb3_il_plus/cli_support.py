@@ -158,8 +158,8 @@ def algorithm_settings(
 
     :raises UserError: a hyperparameter is unknown; the message names the nearest
     """
-    from sb3_il_plus.tables.planning import check_hyperparameters
     from sb3_il_plus.tables.presets import tuned_settings
+    from sb3_il_plus.tables.tasks import check_hyperparameters
 
     check_hyperparameters(spec, changes)
     return tuned_settings(spec, env_id, timesteps, changes)

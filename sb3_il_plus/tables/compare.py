@@ -15,8 +15,9 @@ from rich.console import Console
 from sb3_il_plus import registry
 from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.tables.display import Display
-from sb3_il_plus.tables.planning import Task, plan
+from sb3_il_plus.tables.planning import plan
 from sb3_il_plus.tables.presets import tuned_settings
+from sb3_il_plus.tables.records import build
 from sb3_il_plus.tables.report import write_report
 from sb3_il_plus.tables.runner import available_cores, run_jobs
 from sb3_il_plus.tables.runs import RunFolder
@@ -24,9 +25,9 @@ from sb3_il_plus.tables.specification import (
     DemonstrationSettings,
     ExpertSettings,
     Specification,
-    build,
 )
 from sb3_il_plus.tables.summary import Table
+from sb3_il_plus.tables.tasks import Task, World, tasks_of
 
 DEFAULT_EXPERT = "ppo"
 DEFAULT_EPISODES = 10
@@ -65,7 +66,12 @@ def run_table(
     """
     folder = RunFolder(Path(out))
     jobs = plan(specification)
-    specs = [registry.get(name) for name in specification.algorithms]
+    names = {
+        choice.algorithm or row
+        for task in tasks_of(specification)
+        for row, choice in task.algorithms.items()
+    }
+    specs = [registry.get(name) for name in sorted(names)]
     display = Display(console or Console(quiet=True), len(jobs))
     with folder.locked():
         folder.prepare()
@@ -111,8 +117,7 @@ def comparison(
     if expert is None and demonstrations is None:
         expert = DEFAULT_EXPERT
     task = Task(
-        environment,
-        None if expert is None else expert_settings(expert),
+        World(environment, None if expert is None else expert_settings(expert)),
         build(
             DemonstrationSettings,
             {"path": demonstrations, "n_episodes": n_episodes},
@@ -130,11 +135,13 @@ def comparison(
                 f"({', '.join(names)}), as in --set {names[0]}.KEY=VALUE"
             )
     content = {
-        "environment": environment,
-        "expert": task.expert,
-        "demonstrations": task.demonstrations,
+        "environments": [environment],
+        "expert": task.world.expert,
+        "demonstrations": [task.demonstrations],
         "algorithms": {
-            name: tuned_settings(registry.get(name), environment, timesteps, changes.get(name))
+            name: tuned_settings(
+                registry.get(name), environment, timesteps, changes.get(name)
+            ).model_dump()
             for name in names
         },
         **others,

@@ -14,8 +14,10 @@ import numpy as np
 from stable_baselines3.common.utils import set_random_seed
 
 from sb3_il_plus import registry, serialization
+from sb3_il_plus.data import Demonstrations
 from sb3_il_plus.data.collect import collect
 from sb3_il_plus.data.formats import load_for
+from sb3_il_plus.datasets import make_dataset
 from sb3_il_plus.environments import make_env, make_vec
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.evaluation import Evaluation, evaluate, evaluate_random
@@ -93,6 +95,8 @@ def _make_demonstrations(job: Job, folder: RunFolder) -> dict[str, Any]:
         data = load_for(job.inputs["path"], settings["environment"])
         if settings["n_episodes"] is not None:
             data = data.sample_episodes(settings["n_episodes"], seed)
+    elif "recipe" in settings:
+        data = _follow_recipe(job, folder)
     else:
         data = collect(
             _expert_of(job, folder),
@@ -101,12 +105,37 @@ def _make_demonstrations(job: Job, folder: RunFolder) -> dict[str, Any]:
             deterministic=settings["deterministic"],
             seed=seed,
         )
+    if "subsample" in settings:
+        data = data.subsample(settings["subsample"])
+    if "corruption" in settings:
+        data = data.corrupt(seed=child_seed(seed, "corruption"), **settings["corruption"])
     data.save(folder.artifact_path(job.kind, job.id))
     return {
         "n_episodes": data.n_episodes,
         "n_transitions": len(data),
         "returns": None if data.rewards is None else _finite(data.episode_returns),
     }
+
+
+def _follow_recipe(job: Job, folder: RunFolder) -> Demonstrations:
+    settings = job.settings
+    medium = settings["medium"] or {}
+    training = {
+        "total_timesteps": medium.get("timesteps"),
+        "hyperparameters": medium.get("hyperparameters"),
+        "seed": medium.get("seed", 0),
+    }
+    return make_dataset(
+        settings["environment"],
+        settings["recipe"],
+        n_episodes=settings["n_episodes"],
+        n_timesteps=settings.get("n_timesteps"),
+        expert=_expert_of(job, folder),
+        medium=medium.get("algorithm"),
+        training=training,
+        deterministic=settings["deterministic"],
+        seed=settings["seed"],
+    )
 
 
 def _evaluate_expert(job: Job, folder: RunFolder) -> dict[str, Any]:

@@ -40,7 +40,7 @@ _DISTRIBUTIONS = (
     "numpy",
     "torch",
 )
-_WITHOUT_INFLUENCE = frozenset({"cli.py", "cli_support.py", "__main__.py", "tables", "testing"})
+_WITHOUT_INFLUENCE = frozenset({"__main__.py", "tables", "testing"})
 """Parts of this package that no result depends on (`RECORD_VERSION` stands for `tables`)."""
 
 
@@ -55,6 +55,7 @@ class Job:
     :param inputs: role -> path of a user's file; `settings` hold a digest of its content, so that
         moving the file changes nothing
     :param cells: where its result is shown, which may be in several places
+    :param time_limit: seconds after which it is stopped; None for never
     """
 
     kind: Kind
@@ -63,6 +64,7 @@ class Job:
     needs: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     cells: tuple[Cell, ...] = ()
+    time_limit: float | None = None
 
     @cached_property
     def id(self) -> str:
@@ -127,11 +129,16 @@ def package_digest(package: str) -> str:
     root = Path(origin).parent
     files = [Path(origin)]
     if files[0].name == "__init__.py":
-        ignored = _WITHOUT_INFLUENCE if package == "sb3_il_plus" else frozenset()
-        paths = sorted(root.rglob("*.py"))
-        files = [path for path in paths if path.relative_to(root).parts[0] not in ignored]
+        files = sorted(root.rglob("*.py"))
+        if package == "sb3_il_plus":
+            files = [path for path in files if _matters(path.relative_to(root).parts[0])]
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _matters(name: str) -> bool:
+    """Whether results depend on a file or folder of this package."""
+    return name not in _WITHOUT_INFLUENCE and not name.startswith("cli")

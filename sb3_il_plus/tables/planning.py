@@ -1,128 +1,25 @@
 """From a specification to its jobs, refusing beforehand whatever could not work.
 
-Everything that can be found out without training is found out here: whether the environment exists,
-the files can be read and fit it, the algorithms apply, and their hyperparameters are known to them.
+Jobs that two tasks or rows have in common are one job, shown in several cells.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 
 from sb3_il_plus import registry
-from sb3_il_plus.data import Demonstrations
-from sb3_il_plus.data.formats import load_for
-from sb3_il_plus.data.validation import fit_to
-from sb3_il_plus.environments import make_env
-from sb3_il_plus.errors import DataError, InapplicableError, UserError, suggest
+from sb3_il_plus.errors import UserError
 from sb3_il_plus.experts.expert import Expert
-from sb3_il_plus.experts.loading import load_expert
-from sb3_il_plus.persistence import constructor_arguments
 from sb3_il_plus.randomness import child_seed
 from sb3_il_plus.serialization import encode
-from sb3_il_plus.spec import AlgorithmSpec
 from sb3_il_plus.tables.jobs import Job, package_digest
-from sb3_il_plus.tables.specification import (
-    AlgorithmSettings,
-    DemonstrationSettings,
-    ExpertSettings,
-    Specification,
-)
-
-
-@dataclass(frozen=True)
-class Task:
-    """An environment with what there is to learn from, opened once and checked.
-
-    :param environment: its id
-    :param expert: see `Specification`
-    :param demonstrations: see `Specification`
-    """
-
-    environment: str
-    expert: ExpertSettings | None
-    demonstrations: DemonstrationSettings
-
-    @cached_property
-    def spaces(self) -> tuple[spaces.Space, spaces.Space]:
-        """Observation and action space of the environment.
-
-        :raises UnknownNameError: no such environment
-        """
-        env = make_env(self.environment)
-        env.close()
-        return env.observation_space, env.action_space
-
-    @cached_property
-    def data(self) -> Demonstrations | None:
-        """The demonstrations, where they come from a file.
-
-        :raises FileError: they cannot be read
-        :raises DataError: they do not fit the environment, or are fewer than asked for
-        """
-        if self.demonstrations.path is None:
-            return None
-        data = fit_to(load_for(self.demonstrations.path, self.environment), *self.spaces).validate()
-        wanted = self.demonstrations.n_episodes
-        if wanted is not None and wanted > data.n_episodes:
-            raise DataError(
-                f"{wanted} episodes of demonstrations are asked for, but "
-                f"{self.demonstrations.path!r} holds {data.n_episodes}"
-            )
-        return data
-
-    @cached_property
-    def saved_expert(self) -> Expert | None:
-        """The expert, where it comes from a file.
-
-        :raises FileError: it cannot be read
-        :raises InapplicableError: it was trained on other spaces
-        """
-        if self.expert is None or self.expert.path is None:
-            return None
-        return load_expert(self.expert.path, self.environment)
-
-    def check(self) -> None:
-        """Open everything that is there.
-
-        :raises UserError: something is missing or does not fit
-        """
-        _ = self.spaces, self.data, self.saved_expert
-        if self.expert is not None and self.expert.algorithm is not None:
-            spec = registry.get(self.expert.algorithm)
-            if spec.family != "online_rl":
-                raise InapplicableError(
-                    f"{spec.name!r} cannot train an expert: it is of the family {spec.family!r}; "
-                    "an expert comes from an online RL algorithm such as 'ppo' or 'sac'"
-                )
-            if reason := spec.refusal(*self.spaces):
-                raise InapplicableError(f"the expert cannot be trained: {reason}")
-
-    def refusal(self, spec: AlgorithmSpec) -> str | None:
-        """Say why an algorithm cannot take part, or None where it can."""
-        available = {"demonstrations", "environment"}
-        if self.expert is not None:
-            available.add("expert")
-        has_rewards = self.data is None or self.data.rewards is not None
-        if has_rewards or "environment" in spec.consumes:
-            available.add("rewards")
-        states_only = self.data is not None and not self.data.has_actions
-        if states_only and spec.reads_actions and "demonstrations" in spec.consumes:
-            return (
-                f"{spec.name} reads the demonstrations' actions, and those in "
-                f"{self.demonstrations.path!r} are unknown"
-            )
-        return spec.refusal(*self.spaces, available)
-
-    def applicable(self, family: str = "imitation") -> list[AlgorithmSpec]:
-        """Every registered algorithm of a family that can take part, plugins included."""
-        return [spec for spec in registry.list_algorithms(family) if self.refusal(spec) is None]
+from sb3_il_plus.tables.specification import Specification
+from sb3_il_plus.tables.tasks import Task, tasks_of
 
 
 def plan(specification: Specification) -> list[Job]:
@@ -130,96 +27,159 @@ def plan(specification: Specification) -> list[Job]:
 
     :raises UserError: something in the specification could not work; the message says what
     """
-    task = Task(specification.environment, specification.expert, specification.demonstrations)
-    task.check()
-    for name, settings in specification.algorithms.items():
-        spec = registry.get(name)
-        if reason := task.refusal(spec):
-            raise InapplicableError(reason)
-        check_hyperparameters(spec, settings.hyperparameters)
-    expert = _expert_job(specification, task)
-    demonstrations = _demonstrations_job(specification, task, expert)
-    jobs = [job for job in (expert, demonstrations) if job is not None]
+    tasks = list(tasks_of(specification))
+    for task in tasks:
+        try:
+            task.check()
+        except UserError as error:
+            if len(tasks) == 1:
+                raise
+            raise type(error)(f"{task.name}: {error}") from error
+    planned = [_PlannedTask.of(task, specification, len(tasks) > 1) for task in tasks]
+    jobs = [job for each in planned for job in each.sources]
     for run in range(specification.n_seeds):
-        jobs += _jobs_of_run(specification, run, expert, demonstrations)
-    return jobs
+        for each in planned:
+            jobs += each.jobs_of_run(run)
+    return _merged(jobs)
 
 
-def check_hyperparameters(spec: AlgorithmSpec, names: Collection[str]) -> None:
-    """Refuse names that an algorithm's constructor does not take.
+@dataclass(frozen=True)
+class _PlannedTask:
+    """A task with the jobs that all its runs need.
 
-    :raises UserError: names the nearest
+    :param place: appended to the labels of its jobs
+    :param trainings: row -> settings of its trainings, whichever run it is
     """
-    known = constructor_arguments(spec.load())
-    for name in names:
-        if name not in known:
-            raise UserError(
-                f"{spec.name} has no hyperparameter {name!r}{suggest(name, sorted(known))}"
-            )
+
+    task: Task
+    specification: Specification
+    place: str
+    expert: Job | None
+    demonstrations: Job
+    trainings: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, task: Task, specification: Specification, is_one_of_many: bool) -> _PlannedTask:
+        expert = _expert_job(task, specification, is_one_of_many)
+        place = f" in {task.name}" if is_one_of_many else ""
+        demonstrations = _demonstrations_job(task, specification, place, expert)
+        trainings = {row: _determining(task, row) for row in task.algorithms}
+        return cls(task, specification, place, expert, demonstrations, trainings)
+
+    @property
+    def sources(self) -> list[Job]:
+        return [job for job in (self.expert, self.demonstrations) if job is not None]
+
+    def jobs_of_run(self, run: int) -> list[Job]:
+        """Evaluations and trainings with one seed."""
+        shared: dict[str, Any] = {
+            "environment": self.task.world.environment,
+            "run": run,
+            "seed": child_seed(self.specification.seed, f"run {run}"),
+            "n_eval_episodes": self.specification.n_eval_episodes,
+        }
+        jobs = [self._job("random evaluation", "random", shared, {})]
+        if self.expert is not None:
+            needs = {"expert": self.expert.id}
+            jobs.append(self._job("expert evaluation", "expert", shared, needs))
+        curve = self.specification.model_dump(include={"n_curve_points", "n_curve_episodes"})
+        for row, settings in self.trainings.items():
+            choice = self.task.algorithms[row]
+            consumes = registry.get(settings["algorithm"]).consumes
+            needs = {}
+            if "demonstrations" in consumes:
+                needs["demonstrations"] = self.demonstrations.id
+            if "expert" in consumes and self.expert is not None:
+                needs["expert"] = self.expert.id
+            job = self._job("training", row, {**shared, **curve, **settings}, needs)
+            jobs.append(replace(job, time_limit=choice.time_limit or job.time_limit))
+        return jobs
+
+    def _job(self, kind: Any, row: str, settings: dict[str, Any], needs: dict[str, str]) -> Job:
+        return Job(
+            kind,
+            f"{row} run {settings['run']}{self.place}",
+            settings,
+            needs,
+            cells=((self.task.name, row),),
+            time_limit=self.specification.time_limit,
+        )
 
 
-def _expert_job(specification: Specification, task: Task) -> Job | None:
-    expert = specification.expert
+def _expert_job(task: Task, specification: Specification, is_one_of_many: bool) -> Job | None:
+    expert, world = task.world.expert, task.world
     if expert is None:
         return None
-    settings: dict[str, Any] = {"environment": specification.environment}
-    if task.saved_expert is not None and expert.path is not None:
-        settings["weights"] = _weights_digest(task.saved_expert)
-        return Job("expert", "expert", settings, inputs={"path": expert.path})
-    return Job("expert", "expert", settings | expert.model_dump(exclude={"path"}))
+    label = f"expert in {world.environment}" if is_one_of_many else "expert"
+    settings: dict[str, Any] = {"environment": world.environment}
+    limit = specification.time_limit
+    if world.saved_expert is not None and expert.path is not None:
+        settings["weights"] = _weights_digest(world.saved_expert)
+        return Job("expert", label, settings, inputs={"path": expert.path}, time_limit=limit)
+    settings |= expert.model_dump(exclude={"path"})
+    return Job("expert", label, settings, time_limit=limit)
 
 
-def _demonstrations_job(specification: Specification, task: Task, expert: Job | None) -> Job:
-    wanted = specification.demonstrations
-    cells = ((specification.environment, "demonstrations"),)
+def _demonstrations_job(
+    task: Task, specification: Specification, place: str, expert: Job | None
+) -> Job:
+    wanted = task.demonstrations
+    # Only what is asked for, so that new kinds of settings leave the identity of others alone.
+    special = wanted.model_dump(
+        include={"recipe", "n_timesteps", "subsample", "corruption"}, exclude_defaults=True
+    )
     settings: dict[str, Any] = {
-        "environment": specification.environment,
+        "environment": task.world.environment,
         "n_episodes": wanted.n_episodes,
         "seed": child_seed(specification.seed, "demonstrations"),
+        **{key: value for key, value in special.items() if value},
     }
+    needs, inputs = {}, {}
     if task.data is not None and wanted.path is not None:
         settings["data"] = task.data.fingerprint()
-        inputs = {"path": wanted.path}
-        return Job("demonstrations", "demonstrations", settings, inputs=inputs, cells=cells)
-    assert expert is not None
-    settings["deterministic"] = wanted.deterministic
-    needs = {"expert": expert.id}
-    return Job("demonstrations", "demonstrations", settings, needs, cells=cells)
+        inputs["path"] = wanted.path
+    else:
+        settings["deterministic"] = wanted.deterministic
+        assert expert is not None
+        needs["expert"] = expert.id
+        if wanted.recipe is not None:
+            settings["medium"] = _medium(task)
+    return Job(
+        "demonstrations",
+        f"demonstrations{place}",
+        settings,
+        needs,
+        inputs,
+        cells=((task.name, "demonstrations"),),
+        time_limit=specification.time_limit,
+    )
 
 
-def _jobs_of_run(
-    specification: Specification, run: int, expert: Job | None, demonstrations: Job
-) -> list[Job]:
-    """Evaluations and trainings with one seed."""
-    shared: dict[str, Any] = {
-        "environment": specification.environment,
-        "run": run,
-        "seed": child_seed(specification.seed, f"run {run}"),
-        "n_eval_episodes": specification.n_eval_episodes,
-    }
-    section = specification.environment
-    jobs = [Job("random evaluation", f"random run {run}", shared, cells=((section, "random"),))]
-    if expert is not None:
-        needs = {"expert": expert.id}
-        cells = ((section, "expert"),)
-        jobs.append(Job("expert evaluation", f"expert run {run}", shared, needs, cells=cells))
-    curve = specification.model_dump(include={"n_curve_points", "n_curve_episodes"})
-    for name, algorithm in specification.algorithms.items():
-        spec = registry.get(name)
-        needs = {}
-        if "demonstrations" in spec.consumes:
-            needs["demonstrations"] = demonstrations.id
-        if "expert" in spec.consumes and expert is not None:
-            needs["expert"] = expert.id
-        settings = {**shared, **curve, "algorithm": name, **_determining(spec, algorithm)}
-        cells = ((section, name),)
-        jobs.append(Job("training", f"{name} run {run}", settings, needs, cells=cells))
-    return jobs
+def _medium(task: Task) -> dict[str, Any] | None:
+    """How the agent of medium quality is trained, where a recipe asks for one."""
+    expert, wanted = task.world.expert, task.demonstrations
+    if wanted.medium is None and expert is not None and expert.algorithm is not None:
+        return expert.model_dump(exclude={"path"})
+    return None if wanted.medium is None else {"algorithm": wanted.medium}
 
 
-def _determining(spec: AlgorithmSpec, settings: AlgorithmSettings) -> dict[str, Any]:
+def _merged(jobs: Iterable[Job]) -> list[Job]:
+    """Jobs that are the same as one, shown wherever any of them is."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        known = found.get(job.id)
+        if known is not None and known.cells != job.cells:
+            job = replace(known, cells=tuple(dict.fromkeys(known.cells + job.cells)))
+        found[job.id] = job
+    return list(found.values())
+
+
+def _determining(task: Task, row: str) -> dict[str, Any]:
+    """What decides how a row is trained, besides the run."""
+    spec = registry.get(task.algorithms[row].algorithm or row)
     return {
-        **settings.model_dump(),
+        "algorithm": spec.name,
+        **task.settings(row).model_dump(),
         "entry_point": spec.entry_point,
         "code": package_digest(spec.entry_point.partition(":")[0].partition(".")[0]),
     }

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from sb3_il_plus.registry import registry
 from sb3_il_plus.spec import AlgorithmSpec, Timestep
-from sb3_il_plus.tables.specification import AlgorithmSettings, Count, Record, build, read_yaml
+from sb3_il_plus.tables.records import Count, Record, build, changed, read_yaml
+from sb3_il_plus.tables.specification import AlgorithmSettings
 
 _FOLDER = files("sb3_il_plus.tables") / "presets"
 
@@ -149,14 +150,5 @@ def tuned_settings(
     return AlgorithmSettings(
         timesteps=timesteps or found.timesteps,
         n_envs=found.n_envs,
-        hyperparameters=_changed(found.hyperparameters, changes or {}),
+        hyperparameters=changed(found.hyperparameters, changes or {}),
     )
-
-
-def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    changed = dict(values)
-    for key, value in changes.items():
-        inner = changed.get(key)
-        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        changed[key] = _changed(inner, value) if both and isinstance(inner, Mapping) else value
-    return changed

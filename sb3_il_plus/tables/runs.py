@@ -13,6 +13,7 @@ Every file appears complete or not at all, so whatever is killed, what is there 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ class RunFolder:
 
     def log_path(self, job: Job) -> Path:
         """File of what a job prints."""
-        return self.path / "logs" / f"{job.label.replace(' ', '-')}-{job.id}.log"
+        name = re.sub(r"[^\w.-]+", "-", job.label)
+        return self.path / "logs" / f"{name[:100]}-{job.id}.log"
 
     def read_record(self, job_id: str) -> dict[str, Any] | None:
         """The record of a job, or None where it has not ended yet."""

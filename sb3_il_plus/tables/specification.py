@@ -1,49 +1,44 @@
 """`Specification`: all that determines a table, as a strict, YAML-serialisable record.
 
-It holds values only: whether an environment exists or an algorithm fits it is asked in `planning`.
+    name: two poles
+    environments: [CartPole-v1, seals/CartPole-v0]
+    expert: {algorithm: ppo}
+    demonstrations:
+      n_episodes: [1, 10]
+      corruption: {observation_noise: [0, 0.1]}
+    algorithms: [bc, gail]
+
+A list in `demonstrations` means one task for each of its values, and several mean all combinations.
+A specification holds values only: whether an environment exists or an algorithm fits it is asked in
+`planning`.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
-    PositiveInt,
-    ValidationError,
+    PositiveFloat,
     model_validator,
 )
 
-from sb3_il_plus.errors import FileError, UserError, suggest
+from sb3_il_plus.errors import UnknownNameError, suggest
+from sb3_il_plus.tables.records import Count, Record, build, changed, read_yaml
 
+Share = Annotated[float, Field(ge=0, le=1)]
 
-def _whole_number(value: Any) -> Any:
-    """Accept `1e5`, which YAML reads as a float or even as text."""
-    if isinstance(value, bool):
-        raise ValueError(f"{value} is no number")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return value
-    return int(number) if number.is_integer() else value
-
-
-Count = Annotated[PositiveInt, BeforeValidator(_whole_number)]
-
-
-class Record(BaseModel):
-    """A frozen pydantic model that knows its keys and refuses all others."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-R = TypeVar("R", bound=Record)
+DAY = 24 * 60 * 60
+_FOLDER = files("sb3_il_plus.tables") / "specs"
+_OTHER_ROWS = ("expert", "random", "demonstrations")
 
 
 class ExpertSettings(Record):
@@ -69,23 +64,94 @@ class ExpertSettings(Record):
         return self
 
 
-class DemonstrationSettings(Record):
-    """What is learned from: a file, or episodes of the expert.
+class Corruption(Record):
+    """Flaws that are put into demonstrations: see `data.corruption.corrupt`."""
 
-    :param path: what `Demonstrations.load` reads; None to collect from the expert
+    observation_noise: NonNegativeFloat = 0.0
+    action_noise: NonNegativeFloat = 0.0
+    random_actions: Share = 0.0
+    wrong_actions: Share = 0.0
+    dropped_episodes: Annotated[int | float, Field(ge=0)] = 0
+    dropped_steps: Share = 0.0
+
+
+class DemonstrationSettings(Record):
+    """What is learned from: a file, or what is recorded of the expert or of agents like it.
+
+    :param path: what `Demonstrations.load` reads; None to collect
+    :param recipe: whose behaviour to collect, as in `data.recipes`: `"medium-expert"`,
+        `"noisy(0.3)"`; None for the expert's
+    :param medium: the algorithm that trains what a recipe calls medium; None for the expert's
     :param n_episodes: episodes to collect, or to draw from the file; None for all of the file
-    :param deterministic: the expert's most likely actions instead of sampled ones
+    :param n_timesteps: transitions to collect instead, with a recipe
+    :param deterministic: most likely actions instead of sampled ones
+    :param subsample: keep every so many steps of an episode, as in the GAIL paper
+    :param corruption: flaws to put in, after all else
     """
 
     path: str | None = None
+    recipe: str | None = None
+    medium: str | None = None
     n_episodes: Count | None = None
+    n_timesteps: Count | None = None
     deterministic: bool = True
+    subsample: Count | None = None
+    corruption: Corruption = Corruption()
 
     @model_validator(mode="after")
     def _something_to_collect(self) -> DemonstrationSettings:
-        if self.path is None and self.n_episodes is None:
-            raise ValueError("give a path, n_episodes, or both")
+        if self.path is None and (self.n_episodes is None) == (self.n_timesteps is None):
+            if self.n_episodes is None:
+                raise ValueError("give a path, n_episodes, or both")
+            raise ValueError("give either n_episodes or n_timesteps")
+        if self.path is not None and (self.recipe or self.n_timesteps):
+            raise ValueError("recipe and n_timesteps are for what is collected, not for a path")
+        if self.n_timesteps is not None and self.recipe is None:
+            raise ValueError("n_timesteps needs a recipe, such as 'expert'")
+        if self.medium is not None and self.recipe is None:
+            raise ValueError("medium needs a recipe, such as 'medium'")
         return self
+
+    def describe(self) -> dict[str, str]:
+        """What distinguishes these demonstrations from others of a table, in a few words each."""
+        flaws = self.corruption.model_dump(exclude_defaults=True)
+        amounts = {"episode": self.n_episodes, "transition": self.n_timesteps}
+        words = {
+            "path": self.path and Path(self.path).name,
+            "recipe": self.recipe,
+            "amount": ", ".join(
+                f"{n:,} {unit}{'' if n == 1 else 's'}" for unit, n in amounts.items() if n
+            ),
+            "deterministic": None if self.deterministic else "sampled actions",
+            "subsample": self.subsample and f"1 step of {self.subsample}",
+            **{name: f"{amount:g} {name.replace('_', ' ')}" for name, amount in flaws.items()},
+        }
+        return {key: text for key, text in words.items() if text}
+
+
+def _combinations(entry: Any) -> list[Any]:
+    """`{a: [1, 2], b: 3}` means `{a: 1, b: 3}` and `{a: 2, b: 3}`."""
+    if not isinstance(entry, Mapping):
+        return entry if isinstance(entry, list) else [entry]
+    options = [_combinations(value) for value in entry.values()]
+    return [dict(zip(entry, chosen, strict=True)) for chosen in itertools.product(*options)]
+
+
+def _variants(value: Any) -> Any:
+    entries = list(value) if isinstance(value, (list, tuple)) else [value]
+    return [variant for entry in entries for variant in _combinations(entry)]
+
+
+def _by_name(value: Any) -> Any:
+    """`[bc, gail]` means `{bc: {}, gail: {}}`, and so does nothing behind a name."""
+    if isinstance(value, (str, list)):
+        return {name: {} for name in ([value] if isinstance(value, str) else value)}
+    if not isinstance(value, Mapping):
+        return value
+    return {name: {} if settings is None else settings for name, settings in value.items()}
+
+
+Variants = Annotated[tuple[DemonstrationSettings, ...], BeforeValidator(_variants)]
 
 
 class AlgorithmSettings(Record):
@@ -101,107 +167,128 @@ class AlgorithmSettings(Record):
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
 
 
-class Specification(Record):
-    """One environment, one expert, one set of demonstrations; algorithms times seeds.
+class AlgorithmChoice(Record):
+    """A row of a table. What is left out comes from the presets of the environment.
 
-    :param environment: its id
-    :param expert: None where there is none: demonstrations then come from a file, and nothing can
+    :param algorithm: registered name; None for the row's own name
+    :param timesteps: in place of the preset's
+    :param n_envs: in place of the preset's
+    :param hyperparameters: changes to the preset's; a mapping in them changes it key by key
+    :param time_limit: seconds that a training may take; None for the table's
+    """
+
+    algorithm: str | None = None
+    timesteps: Count | None = None
+    n_envs: Count | None = None
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    time_limit: PositiveFloat | None = None
+
+
+class EnvironmentSettings(Record):
+    """What is special in one environment.
+
+    :param expert: in place of the table's
+    :param demonstrations: in place of the table's
+    :param algorithms: changes to the table's, and further rows; null leaves a row out
+    """
+
+    expert: ExpertSettings | None = None
+    demonstrations: Variants | None = None
+    algorithms: dict[str, AlgorithmChoice | None] = Field(default_factory=dict)
+
+
+class Specification(Record):
+    """Environments times demonstrations are the tasks of a table; in each, algorithms times seeds.
+
+    :param name: what to call it
+    :param environments: ids, or a mapping from ids to what is special in them
+    :param expert: None where there is none: demonstrations then come from files, and nothing can
         be asked while learning
-    :param demonstrations: what is learned from
-    :param algorithms: registered name -> how it is trained
-    :param n_seeds: independent trainings of each algorithm, with the seeds `seed`, `seed + 1`, ...
+    :param demonstrations: what is learned from, in one or several variants
+    :param algorithms: names, or a mapping from names to how they are trained
+    :param n_seeds: independent trainings of each algorithm in each task
     :param n_eval_episodes: episodes after each training, and of the expert and the random policy
     :param n_curve_points: evaluations during each training, after the one before it
     :param n_curve_episodes: episodes of each of them
     :param seed: of demonstrations and trainings; evaluations draw their own from it
+    :param references: what scores are measured by: the table's own expert and random policy, or
+        D4RL's published returns where it has some
+    :param time_limit: seconds that a job may take, from when a process is given it
     """
 
-    environment: str
+    name: str | None = None
+    environments: Annotated[dict[str, EnvironmentSettings], BeforeValidator(_by_name)]
     expert: ExpertSettings | None = None
-    demonstrations: DemonstrationSettings
-    algorithms: dict[str, AlgorithmSettings]
+    demonstrations: Variants
+    algorithms: Annotated[dict[str, AlgorithmChoice], BeforeValidator(_by_name)]
     n_seeds: Count = 3
     n_eval_episodes: Count = 50
     n_curve_points: NonNegativeInt = 10
     n_curve_episodes: Count = 5
     seed: NonNegativeInt = 0
+    references: Literal["measured", "d4rl"] = "measured"
+    time_limit: PositiveFloat = DAY
 
     @model_validator(mode="after")
     def _learnable(self) -> Specification:
-        if self.expert is None and self.demonstrations.path is None:
-            raise ValueError("without an expert, demonstrations need a path")
-        if not self.algorithms:
-            raise ValueError("algorithms: name at least one")
+        for name in ("environments", "demonstrations", "algorithms"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: name at least one")
+        for environment, special in self.environments.items():
+            for row in {*self.algorithms, *special.algorithms} & set(_OTHER_ROWS):
+                raise ValueError(f"algorithms: {row!r} is a row of every table; name it otherwise")
+            for variant in special.demonstrations or self.demonstrations:
+                if (special.expert or self.expert) is None and variant.path is None:
+                    raise ValueError(
+                        f"without an expert, demonstrations need a path (in {environment})"
+                    )
         return self
-
-    @property
-    def seeds(self) -> range:
-        """The seeds of the trainings."""
-        return range(self.seed, self.seed + self.n_seeds)
 
     def to_yaml(self) -> str:
         """The specification as text that `load_specification` reads."""
-        return yaml.safe_dump(self.model_dump(exclude_none=True), sort_keys=False)
+        content = self.model_dump(mode="json", exclude_none=True)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def build(record: type[R], content: Any, source: str) -> R:
-    """Make a record from plain data.
-
-    :param source: what to call the data in a message: a path, or the command line
-    :raises UserError: names every wrong key and value
-    """
-    if not isinstance(content, dict):
-        raise UserError(f"{source} must hold keys and values, not {type(content).__name__}")
-    try:
-        return record.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{source}: {_explain(error, record)}") from error
+def shipped() -> list[str]:
+    """Names of the specifications that come with the package."""
+    return sorted(file.name.removesuffix(".yaml") for file in _FOLDER.iterdir())
 
 
-def load_specification(path: Path) -> Specification:
-    """Read a specification from a YAML file.
+def load_specification(
+    source: str | Path, changes: Mapping[str, Any] | None = None
+) -> Specification:
+    """Read a specification that comes with the package, or one in a YAML file.
 
+    :param source: name or path
+    :param changes: to what is read: nested mappings, as `parse_settings` makes them
+    :raises UnknownNameError: it is neither a name nor a file
     :raises FileError: it cannot be read or is no YAML
     :raises UserError: names every wrong key and value
     """
-    return build(Specification, read_yaml(path.read_text, str(path)), str(path))
+    name = str(source)
+    path: Any = Path(source)
+    if name in shipped():
+        path = _FOLDER / f"{name}.yaml"
+    elif not path.exists() and path.suffix == "":
+        raise UnknownNameError(
+            f"no table is called {name!r}, and there is no such file{suggest(name, shipped())}"
+        )
+    content = read_yaml(path.read_text, name)
+    if isinstance(content, dict):
+        content = {"name": path.name.rpartition(".")[0], **_with_changes(content, changes or {})}
+    return build(Specification, content, name)
 
 
-def read_yaml(read_text: Any, source: str) -> Any:
-    """Parse what `read_text()` returns.
-
-    :raises FileError: it cannot be read or is no YAML
-    """
-    try:
-        return yaml.safe_load(read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FileError(f"cannot read {source}: {' '.join(str(error).split())}") from error
-
-
-def _explain(error: ValidationError, record: type[Record]) -> str:
-    problems = []
-    for problem in error.errors():
-        *place, last = problem["loc"] or ("",)
-        key = ".".join(map(str, problem["loc"]))
-        if problem["type"] == "extra_forbidden":
-            known = _keys_at(record, tuple(place))
-            problems.append(f"unknown key {key!r}{suggest(str(last), known)}")
-        elif problem["type"] == "missing":
-            problems.append(f"{key!r} is missing")
-        elif problem["type"] == "value_error":  # from our own validators
-            text = problem["msg"].removeprefix("Value error, ")
-            problems.append(f"{key}: {text}" if key else text)
-        else:
-            text = problem["msg"]
-            problems.append(f"{key}={problem['input']!r}: {text[0].lower()}{text[1:]}")
-    return "; ".join(problems)
-
-
-def _keys_at(record: Any, location: tuple[Any, ...]) -> list[str]:
-    """Keys that are allowed at a place within a record."""
-    for part in location:
-        annotation = getattr(record, "model_fields", {}).get(part)
-        candidates = [annotation.annotation] if annotation is not None else []
-        candidates += [arg for c in candidates for arg in getattr(c, "__args__", ())]
-        record = next((c for c in candidates if hasattr(c, "model_fields")), record)
-    return sorted(getattr(record, "model_fields", {}))
+def _with_changes(content: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Put changes into a specification as it is written, with its shorthands."""
+    content = dict(content)
+    for key, change in changes.items():
+        if not isinstance(change, Mapping) or not content.get(key):
+            continue
+        if key in ("environments", "algorithms"):
+            content[key] = _by_name(content[key])
+        elif isinstance(content[key], list):  # of demonstrations: in each of them
+            content[key] = [changed(entry, change) for entry in content[key]]
+            changes = {other: changes[other] for other in changes if other != key}
+    return changed(content, changes)

@@ -189,9 +189,18 @@ def summarise(folder: RunFolder) -> Table:
     for id_, job in jobs.items():
         for section, row in job["cells"]:
             by_section.setdefault(section, {}).setdefault(row, []).append(id_)
+    # A job that tasks share comes with the first of them; the order of rows is that of all tasks.
+    order = [EXPERT, DEMONSTRATIONS, RANDOM, *(row for rows in by_section.values() for row in rows)]
     use_published = asked.get("references") == "d4rl"
     sections = [
-        _section(name, by_row, jobs, records, use_published) for name, by_row in by_section.items()
+        _section(
+            name,
+            {row: by_row[row] for row in sorted(by_row, key=order.index)},
+            jobs,
+            records,
+            use_published,
+        )
+        for name, by_row in by_section.items()
     ]
     name = asked.get("name") or (sections[0].name if len(sections) == 1 else folder.path.name)
     ended = [{**jobs[id_], **record} for id_, record in records.items()]
@@ -205,12 +214,12 @@ def _section(
     records: Mapping[str, Record],
     use_published: bool,
 ) -> Section:
-    rows = [_row(row, ids, jobs, records) for row, ids in by_row.items() if row != DEMONSTRATIONS]
-    if EXPERT not in by_row:
-        ids = by_row.get(DEMONSTRATIONS, ())
-        rows += _demonstrations_row(records[id_] for id_ in ids if id_ in records)
-    order = (EXPERT, DEMONSTRATIONS, RANDOM)
-    rows.sort(key=lambda row: order.index(row.name) if row.name in order else len(order))
+    rows = []
+    for row, ids in by_row.items():
+        if row != DEMONSTRATIONS:
+            rows.append(_row(row, ids, jobs, records))
+        elif EXPERT not in by_row:
+            rows += _demonstrations_row(records[id_] for id_ in ids if id_ in records)
     environment = jobs[next(iter(by_row.values()))[0]]["settings"]["environment"]
     published = None
     if use_published:

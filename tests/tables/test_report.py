@@ -64,6 +64,20 @@ def test_scores_over_tasks(table: Table) -> None:
     assert ("gail", "sac_new") not in chances, "they have no task in common"
 
 
+def test_rows_keep_their_order_where_tasks_share_a_job(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    for algorithm in ("bc", "ppo"):
+        records.train(f"1 {algorithm}", algorithm, 1.0, task="1 episode")
+    records.jobs[-1]["cells"].append(["2 episodes", "ppo"])
+    records.train("2 bc", "bc", 2.0, task="2 episodes")
+    table = summarise(records.folder)
+    assert [(s.name, [row.name for row in s.rows]) for s in table.sections] == [
+        ("1 episode", ["bc", "ppo"]),
+        ("2 episodes", ["bc", "ppo"]),
+    ]
+    assert table.sections[1].rows[1].returns == [1.0]
+
+
 def test_published_references(folder: RunFolder) -> None:
     folder.write_text("specification.yaml", "references: d4rl\n")
     table = summarise(folder)

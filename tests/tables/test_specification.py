@@ -11,11 +11,12 @@ import pytest
 from sb3_il_plus import registry
 from sb3_il_plus.errors import FileError, UserError
 from sb3_il_plus.tables import presets
-from sb3_il_plus.tables.planning import check_hyperparameters
-from sb3_il_plus.tables.specification import Specification, build, load_specification
+from sb3_il_plus.tables.records import build
+from sb3_il_plus.tables.specification import Specification, load_specification
+from sb3_il_plus.tables.tasks import check_hyperparameters
 
 GOOD: dict[str, Any] = {
-    "environment": "CartPole-v1",
+    "environments": ["CartPole-v1"],
     "expert": {"algorithm": "ppo"},
     "demonstrations": {"n_episodes": 10},
     "algorithms": {"bc": {"timesteps": 100, "hyperparameters": {"batch_size": 8}}},
@@ -23,7 +24,7 @@ GOOD: dict[str, Any] = {
 
 
 def test_yaml_round_trip(tmp_path: Path) -> None:
-    specification = build(Specification, GOOD, "test")
+    specification = build(Specification, {**GOOD, "name": "table"}, "test")
     path = tmp_path / "table.yaml"
     path.write_text(specification.to_yaml())
     assert load_specification(path) == specification
@@ -39,20 +40,45 @@ def test_counts_may_be_written_as_powers_of_ten() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_seed": 3}, "unknown key 'n_seed'; did you mean 'n_seeds'"),
-        ({"environment": None}, "environment=None: input should be a valid string"),
+        (
+            {"n_seed": 3},
+            "unknown key 'n_seed'; did you mean 'n_seeds' or 'seed'? allowed: algorithms, demons",
+        ),
+        ({"references": "paper"}, "references='paper': input should be 'measured' or 'd4rl'"),
+        (
+            {"demonstrations": {"n_episodes": 1, "corruption": {"noise": 1}}},
+            "unknown key 'demonstrations.0.corruption.noise'; did you mean",
+        ),
+        (
+            {"demonstrations": {"n_episodes": 1, "corruption": {"random_actions": [0, 2]}}},
+            "demonstrations.1.corruption.random_actions=2: input should be less than or equal to 1",
+        ),
+        (
+            {"environments": {"A-v0": {"experts": {}}}},
+            "unknown key 'environments.A-v0.experts'; did you mean 'expert'? allowed: algorithms",
+        ),
+        (
+            {"environments": {"A-v0": {"algorithms": {"bc": {"steps": 1}}}}},
+            "unknown key 'environments.A-v0.algorithms.bc.steps'",
+        ),
+        ({"environments": 3}, "environments=3: input should be a valid dictionary"),
+        ({"environments": []}, "environments: name at least one"),
         ({"n_seeds": 0}, "n_seeds=0: input should be greater than 0"),
         ({"n_seeds": True}, "n_seeds: True is no number"),
         ({"n_eval_episodes": 2.5}, "n_eval_episodes=2.5"),
         ({"algorithms": {}}, "algorithms: name at least one"),
         (
             {"algorithms": {"bc": {"timesteps": 5, "hyperparameter": {}}}},
-            "unknown key 'algorithms.bc.hyperparameter'; did you mean 'hyperparameters'?",
+            "unknown key 'algorithms.bc.hyperparameter'; did you mean 'hyperparameters'? allowed:",
         ),
-        ({"algorithms": {"bc": {}}}, "'algorithms.bc.timesteps' is missing"),
+        ({"algorithms": {"bc": {"n_envs": 0}}}, "algorithms.bc.n_envs=0: input should be greater"),
         ({"expert": {"path": "a.zip", "algorithm": "ppo"}}, "either a path or an algorithm"),
         ({"expert": None}, "without an expert, demonstrations need a path"),
-        ({"demonstrations": {}}, "demonstrations: give a path, n_episodes, or both"),
+        ({"demonstrations": {}}, "demonstrations.0: give a path, n_episodes, or both"),
+        (
+            {"demonstrations": {"n_timesteps": 9}},
+            "demonstrations.0: n_timesteps needs a recipe, such as 'expert'",
+        ),
     ],
 )
 def test_errors_name_key_and_remedy(change: dict[str, Any], message: str) -> None:
