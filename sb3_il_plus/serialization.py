@@ -288,7 +288,8 @@ def read_tensors(archive: zipfile.ZipFile, name: str, device: th.device | str) -
         return th.load(buffer, map_location=device, weights_only=True)
     except Exception as error:  # pickle, zlib, struct, ... each has its own
         # torch's own message advises to execute the file.
-        reason = str(error).rpartition("WeightsUnpickler error: ")[2].partition(". ")[0].strip()
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+        reason = reason.partition("\n")[0].partition(". ")[0]
         raise FileError(
             f"{archive.filename or 'the file'}: entry {name}.pth holds something other than "
             f"tensors: {type(error).__name__}: {reason}; it is damaged, or was made to execute "

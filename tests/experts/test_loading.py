@@ -340,33 +340,6 @@ def test_payloads_in_all_other_entries_are_never_read(agent, tmp_path):
     assert not target.exists()
 
 
-@pytest.mark.parametrize("name", ["policy.pth", "pytorch_variables.pth", "policy.optimizer.pth"])
-@pytest.mark.parametrize("form", ["pickle", "torch"])
-def test_a_payload_in_the_tensors_never_runs(agent, name, form, tmp_path):
-    target = tmp_path / "owned"
-
-    class Payload:
-        def __reduce__(self):
-            return os.system, (f"touch {target}",)
-
-    def change(entries):
-        if form == "torch":
-            th.save({"weight": Payload()}, tmp_path / "evil.pth")
-            entries[name] = (tmp_path / "evil.pth").read_bytes()
-        else:
-            entries[name] = payload(target)
-
-    rewrite(agent, change)
-    if name == "policy.pth":
-        with pytest.raises(
-            FileError, match=r"entry policy\.pth holds something other than tensors"
-        ):
-            load_expert(agent)
-    else:
-        load_expert(agent)
-    assert not target.exists()
-
-
 def test_a_payload_in_the_statistics_is_refused_by_name(agent, tmp_path):
     target = tmp_path / "owned"
     (tmp_path / "vecnormalize.pkl").write_bytes(payload(target))
