@@ -82,12 +82,15 @@ def save_minari(source: Source, target: str | Path, data_format: str = "hdf5") -
             data_format=data_format,
             jpeg_encoding=False,
         )
-        sums = Checksums()
+        size, sums = storage.get_size, Checksums()
+        # Minari sums up all files after each episode, which takes the square of their time.
+        storage.get_size = lambda: 0.0
         for piece in pieces:
             stored = as_stored(piece) if data_format == "arrow" else piece
             storage.update_episodes(map(_buffer, stored.episodes()))
             sums.add(stored)
-        storage.update_metadata(_metadata(Header.of(first, sums), target, folder))
+        facts = _metadata(Header.of(first, sums), target, folder)
+        storage.update_metadata({**facts, "dataset_size": float(size())})
     return folder
 
 

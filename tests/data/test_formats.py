@@ -143,6 +143,16 @@ class TestMinari:
         assert_equal(load_minari("CartPole/expert-v0"), demos)
         assert_equal(Demonstrations.load("CartPole/expert-v0"), demos)
 
+    @pytest.mark.parametrize("format", ["minari", "minari-arrow"])
+    def test_the_size_that_minari_shows(self, format):
+        episodes = [np.zeros((1001, 100), np.float32)] * 3, [np.zeros(1000, int)] * 3
+        large = Demonstrations.from_arrays(*episodes, action_space=spaces.Discrete(2))
+        folder = large.save("large-v0", format)
+        size = sum(path.stat().st_size for path in folder.rglob("*")) / 1e6
+        assert size > 1.2
+        shown = minari.load_dataset("large-v0").storage.metadata["dataset_size"]
+        assert shown == pytest.approx(size, abs=0.2)
+
     def test_ids_are_not_replaced_but_folders_are(self, demos, tmp_path):
         save_minari(demos, "expert-v0")
         with pytest.raises(FileError, match="expert-v0' exists and is not replaced"):
