@@ -1,8 +1,9 @@
 """The losses of behavioural cloning, for every kind of SB3 policy.
 
-The functions at the top are the mathematics: from what a policy says and what the expert did to one
-number for each transition. `Objective` makes a training loss of one of them, in the interface that
-upstream's trainer calls: (policy, observations, actions) -> named scalars.
+The functions at the top, and those of `supervised/losses.py`, are the mathematics: from what a
+policy says and what the expert did to one number for each transition. `Objective` makes a training
+loss of one of them, in the interface that upstream's trainer calls: (policy, observations, actions)
+-> named scalars.
 """
 
 from __future__ import annotations
@@ -15,54 +16,23 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from imitation.algorithms import bc
-from stable_baselines3.common.distributions import (
-    BernoulliDistribution,
-    Distribution,
-    SquashedDiagGaussianDistribution,
-    StateDependentNoiseDistribution,
-)
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import BasePolicy
 from torch.nn import functional as F
 
 from sb3_il_plus.adapters.batches import Batch
-from sb3_il_plus.adapters.policy_kinds import ACTOR_CRITIC, PolicyKind, Prediction
+from sb3_il_plus.adapters.policy_kinds import ACTOR_CRITIC, PolicyKind
 from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.supervised.losses import (
+    Prediction,
+    log_likelihood,
+    squared_error,
+    weighted_mean,
+)
 
 Loss = Literal["auto", "likelihood", "mse", "cross_entropy", "large_margin"]
 
 ClassWeights = Literal["balanced"] | Sequence[float] | np.ndarray | None
-
-SQUASHED_LIMIT = 0.999
-"""Greatest scaled action that a squashed Gaussian is asked for: the inverse tanh of 1 is infinite,
-and that of the float just below so large (8.7) that one action at its bound outweighs the rest."""
-
-
-def log_likelihood(distribution: Distribution, actions: th.Tensor) -> th.Tensor:
-    """log π(a|s), shape (B,).
-
-    Behind a tanh, with scaled actions a in [−1, 1] and u = atanh(a), it is the change of variables
-    log N(u; μ, σ) − Σ log(1 − a²), with |a| at most `SQUASHED_LIMIT`.
-    """
-    if _is_squashed(distribution):
-        actions = actions.clamp(-SQUASHED_LIMIT, SQUASHED_LIMIT)
-    return distribution.log_prob(actions)
-
-
-def squared_error(prediction: Prediction, actions: th.Tensor) -> th.Tensor:
-    """Squared distance of the policy to the action, shape (B,).
-
-    Continuous: ‖μ(s) − a‖² averaged over the action's components. Choices: the Brier score,
-    ‖p(·|s) − onehot(a)‖² summed over choices.
-    """
-    choices = _categoricals(prediction)
-    if choices:
-        columns = actions.reshape(len(actions), -1).long().unbind(dim=1)
-        scores = [_brier(part.probs, column) for part, column in zip(choices, columns, strict=True)]
-        return th.stack(scores).sum(dim=0)
-    if isinstance(prediction, BernoulliDistribution):
-        return (prediction.distribution.probs - actions.float()).square().sum(dim=1)
-    mean = prediction.mode() if isinstance(prediction, Distribution) else prediction
-    return (mean - actions.reshape(mean.shape).float()).square().mean(dim=1)
 
 
 def cross_entropy(values: th.Tensor, actions: th.Tensor) -> th.Tensor:
@@ -78,11 +48,6 @@ def large_margin(values: th.Tensor, actions: th.Tensor, margin: float) -> th.Ten
     expert = actions.long().reshape(-1, 1)
     others = th.full_like(values, margin).scatter(1, expert, 0.0)
     return (values + others).max(dim=1).values - values.gather(1, expert).squeeze(1)
-
-
-def weighted_mean(rows: th.Tensor, weights: th.Tensor | None) -> th.Tensor:
-    """Mean of `rows` times `weights`, both of shape (B,)."""
-    return rows.mean() if weights is None else (rows * weights).mean()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,26 +233,3 @@ def find_class_weights(
             "one for each action"
         )
     return weights
-
-
-def _is_squashed(distribution: Distribution) -> bool:
-    if isinstance(distribution, StateDependentNoiseDistribution):
-        return distribution.bijector is not None
-    return isinstance(distribution, SquashedDiagGaussianDistribution)
-
-
-def _categoricals(prediction: Prediction) -> list[th.distributions.Categorical]:
-    """The distributions over choices that a distribution consists of, if it does.
-
-    SB3's keep them in `distribution`, sb3-contrib's maskable ones in `distributions`.
-    """
-    if not isinstance(prediction, Distribution):
-        return []
-    parts = getattr(prediction, "distributions", getattr(prediction, "distribution", None))
-    parts = parts if isinstance(parts, list) else [parts]
-    return [part for part in parts if isinstance(part, th.distributions.Categorical)]
-
-
-def _brier(probabilities: th.Tensor, choices: th.Tensor) -> th.Tensor:
-    one_hot = F.one_hot(choices, probabilities.shape[-1])
-    return (probabilities - one_hot).square().sum(dim=1)

@@ -12,16 +12,13 @@ from typing import Any
 
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
 from sb3_il_plus.adapters.batches import Batch
 from sb3_il_plus.errors import InapplicableError
 from sb3_il_plus.registry import registry
-
-Prediction = Distribution | th.Tensor
-"""A distribution over actions, actions of shape (B, A), or a value for each choice (B, n)."""
+from sb3_il_plus.supervised.losses import Prediction
 
 
 @dataclass(frozen=True)

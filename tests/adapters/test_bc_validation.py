@@ -7,8 +7,8 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import CheckpointCallback
 
 from sb3_il_plus import BC, Demonstrations
-from sb3_il_plus.adapters.early_stopping import EarlyStopping
 from sb3_il_plus.errors import UserError
+from sb3_il_plus.supervised.early_stopping import EarlyStopping
 from sb3_il_plus.testing.environments import echo_demonstrations
 from sb3_il_plus.testing.task import differing
 

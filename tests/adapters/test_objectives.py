@@ -14,17 +14,19 @@ from stable_baselines3.common.distributions import (
 
 from sb3_il_plus import BC, Demonstrations
 from sb3_il_plus.adapters.objectives import (
-    SQUASHED_LIMIT,
     Objective,
     cross_entropy,
     find_class_weights,
     large_margin,
+)
+from sb3_il_plus.adapters.policy_kinds import ACTOR_CRITIC
+from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.supervised.losses import (
+    SQUASHED_LIMIT,
     log_likelihood,
     squared_error,
     weighted_mean,
 )
-from sb3_il_plus.adapters.policy_kinds import ACTOR_CRITIC
-from sb3_il_plus.errors import InapplicableError, UserError
 
 RNG = np.random.default_rng(0)
 N = 7

@@ -1,0 +1,1 @@
+"""Supervised learning of policies: what cloning shares, with `imitation` and without it."""
