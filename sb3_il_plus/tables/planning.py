@@ -189,7 +189,7 @@ def _weights_digest(expert: Expert) -> str:
     """A hash of all that decides how an expert acts, wherever it was read from."""
     statistics = None if expert.statistics is None else encode(vars(expert.statistics))
     digest = hashlib.sha256(repr(statistics).encode())
-    if expert.remembers or expert.wrappers:
+    if expert.wrappers or expert.frame_stack > 1:
         digest.update(repr((expert.wrappers, expert.frame_stack)).encode())
     assert expert.policy is not None
     for name, tensor in expert.policy.state_dict().items():
