@@ -7,7 +7,8 @@ trained with, and checks what comes back. Nothing here reads files or builds env
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -140,13 +141,14 @@ class Expert:
             state, memories = state
         observation, memories = self._wrapped(observation, shape, memories, episode_start)
         masks = {} if action_masks is None else {"action_masks": action_masks}
-        answer = self.actor.predict(
-            observation,
-            state=state,
-            episode_start=episode_start,
-            deterministic=deterministic,
-            **masks,
-        )
+        with _exploration_drawn(None if deterministic else self.policy, *shape):
+            answer = self.actor.predict(
+                observation,
+                state=state,
+                episode_start=episode_start,
+                deterministic=deterministic,
+                **masks,
+            )
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise DataError(
                 f"{self.name!r}: predict() returned {_describe(answer)}; "
@@ -212,6 +214,26 @@ class Expert:
                 f"which lies outside the action space {space}"
             )
         return array.astype(space.dtype, copy=False)
+
+
+@contextmanager
+def _exploration_drawn(policy: BasePolicy | None, n: int = 1) -> Iterator[None]:
+    """Draw the noise of gSDE (Raffin et al. 2022) anew, and put back what was there.
+
+    It is a part of the policy's state, which SB3 draws every few steps while it trains. Left alone,
+    it would disturb all actions of all episodes in the same way, and be no sample of them.
+    """
+    owner: Any = getattr(policy, "actor", policy)
+    if policy is None or not getattr(owner, "use_sde", False):
+        yield
+        return
+    state = vars(owner.action_dist)
+    before = dict(state)
+    try:
+        policy.reset_noise(n)  # type: ignore[operator]
+        yield
+    finally:
+        state.update(before)
 
 
 def as_expert(

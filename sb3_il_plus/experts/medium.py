@@ -17,9 +17,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.vec_env import VecEnvRecorder
+from sb3_il_plus.environments import make_env
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.evaluation import evaluate
-from sb3_il_plus.experts.expert import Expert
+from sb3_il_plus.experts.expert import Expert, as_expert
 from sb3_il_plus.experts.training import Training, cache_folder, cached, locked, measure, train
 
 _N_EVALUATIONS, _N_EPISODES = 200, 10
@@ -108,6 +109,9 @@ class _StopAtReturn(BaseCallback):
         self.target, self.best, self.reached = training.stopped_at, float("-inf"), False
         self._training, self._eval_freq = training, eval_freq
         self._next, self._n_updates = eval_freq, 0
+        env = make_env(training.env_id)
+        env.close()
+        self._spaces = env.observation_space, env.action_space
 
     def _on_step(self) -> bool:
         n_updates = getattr(self.model, "_n_updates", self.num_timesteps)
@@ -115,7 +119,7 @@ class _StopAtReturn(BaseCallback):
             return True
         self._next, self._n_updates = self.num_timesteps + self._eval_freq, n_updates
         found = evaluate(
-            self.model,
+            as_expert(self.model, *self._spaces),
             self._training.env_id,
             _N_EPISODES,
             seed=self._training.seed,

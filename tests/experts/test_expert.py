@@ -212,6 +212,20 @@ def test_image_policies_accept_channels_last_observations():
     assert expert.predict(batch[0])[0].shape == ()
 
 
+@pytest.mark.parametrize("algorithm", [PPO, SAC], ids=lambda algorithm: algorithm.__name__)
+def test_sampled_actions_of_gsde_are_drawn_anew_and_the_model_stays_as_it_was(algorithm):
+    model = algorithm("MlpPolicy", "Pendulum-v1", use_sde=True, seed=0, device="cpu")
+    expert = as_expert(model, model.observation_space, model.action_space)
+    observations = np.ones((50, 3), np.float32)
+    before, _ = model.predict(observations, deterministic=False)
+    assert np.ptp(before) < 1e-6, "SB3 draws the noise in training only"
+    first, _ = expert.predict(observations, deterministic=False)
+    second, _ = expert.predict(observations, deterministic=False)
+    assert len(np.unique(first)) > 5 and (first != second).any()
+    assert expert.predict(observations[0], deterministic=False)[0].shape == (1,)
+    np.testing.assert_array_equal(model.predict(observations, deterministic=False)[0], before)
+
+
 def test_an_expert_stays_itself():
     expert = as_expert(lambda o: np.zeros(2), BOX, PAIR)
     assert as_expert(expert, BOX, PAIR) is expert
