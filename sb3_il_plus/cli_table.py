@@ -49,6 +49,9 @@ def table(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="By default runs/<name>.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the jobs and an estimate, and do nothing.")
+    ] = False,
 ) -> None:
     """Make a table: environments x demonstrations x algorithms x seeds.
 
@@ -58,6 +61,7 @@ def table(
     \b
     Examples:
       sb3-il-plus table quickstart
+      sb3-il-plus table classic --dry-run
       sb3-il-plus table my_table.yaml --jobs 8 --out runs/mine
       sb3-il-plus table classic --set n_seeds=3 --set algorithms=[bc,gail]
       sb3-il-plus table classic --set algorithms.gail.timesteps=2e5
@@ -65,7 +69,14 @@ def table(
     from sb3_il_plus.tables.specification import load_specification
 
     specification = load_specification(source, parse_settings(settings or []))
-    run_and_show(specification, out or Path("runs") / (specification.name or "table"), jobs)
+    out = out or Path("runs") / (specification.name or "table")
+    if not dry_run:
+        run_and_show(specification, out, jobs)
+        return
+    from sb3_il_plus.tables.forecast import forecast
+    from sb3_il_plus.tables.runner import available_cores
+
+    console().print(forecast(specification, out, jobs or available_cores()), highlight=False)
 
 
 def run_and_show(specification: Specification, out: Path, n_workers: int | None) -> None:

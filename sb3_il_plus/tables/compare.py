@@ -72,12 +72,13 @@ def run_table(
         for row, choice in task.algorithms.items()
     }
     specs = [registry.get(name) for name in sorted(names)]
-    display = Display(console or Console(quiet=True), len(jobs))
+    n_workers = n_workers or available_cores()
+    display = Display(console or Console(quiet=True), jobs, n_workers)
     with folder.locked():
         folder.prepare()
         folder.write_text("specification.yaml", specification.to_yaml())
         folder.write_jobs(jobs)
-        events = run_jobs(jobs, folder, n_workers or available_cores(), specs, command)
+        events = run_jobs(jobs, folder, n_workers, specs, command)
         try:
             with display.shown(), contextlib.closing(events):
                 for event in events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sb3_il_plus.tables.estimates import Estimates, count_groups, duration, group_of
 from sb3_il_plus.tables.jobs import Job
 from sb3_il_plus.tables.runner import Event
 
@@ -29,15 +30,19 @@ class Display:
     """Shows events of the runner.
 
     :param console: where to
-    :param n_jobs: how many jobs there are
+    :param jobs: all that there are
+    :param n_workers: processes that work on them
     """
 
-    def __init__(self, console: Console, n_jobs: int) -> None:
+    def __init__(self, console: Console, jobs: Sequence[Job], n_workers: int) -> None:
         self.console = console
-        self.n_jobs = n_jobs
+        self.n_jobs = len(jobs)
+        self.n_workers = n_workers
         self.counts = dict.fromkeys(("kept", "finished", "failed", "skipped"), 0)
         self._running: dict[str, tuple[Job, float]] = {}
         self._start = time.monotonic()
+        self._left = count_groups(jobs)
+        self._estimates = Estimates()
 
     @contextmanager
     def shown(self) -> Iterator[Display]:
@@ -57,6 +62,9 @@ class Display:
         else:
             self._running.pop(event.job.id, None)
             self.counts[event.state] += 1
+            self._left[group_of(event.job.kind, event.job.settings)] -= 1
+            if event.state in ("kept", "finished"):
+                self._estimates.learn(event.record)
         self.console.print(self._line(event), highlight=False, soft_wrap=True)
 
     @property
@@ -64,20 +72,31 @@ class Display:
         """Jobs that need no more attention."""
         return sum(self.counts.values())
 
+    def seconds_left(self) -> float:
+        """About how long the rest will take."""
+        now = time.monotonic()
+        seconds = self._estimates.total(self._left)
+        for job, since in self._running.values():
+            whole = self._estimates.seconds(group_of(job.kind, job.settings))
+            seconds -= min(now - since, whole)
+        n_left = self.n_jobs - self.n_done
+        return seconds / max(1, min(self.n_workers, n_left))
+
     def __rich__(self) -> RenderableType:
         now = time.monotonic()
         summary = Text.assemble(
             f"{self.counts['finished'] + self.counts['kept']} finished, ",
             f"{len(self._running)} running, ",
             (f"{self.counts['failed']} failed", "red" if self.counts["failed"] else ""),
-            f" of {self.n_jobs} jobs, {_duration(now - self._start)} elapsed",
+            f" of {self.n_jobs} jobs, {duration(now - self._start)} elapsed, ",
+            f"about {duration(self.seconds_left())} left",
         )
         overview = Table.grid()
         overview.add_row(ProgressBar(self.n_jobs, self.n_done, width=60))
         overview.add_row(summary)
         running = Table.grid(padding=(0, 2))
         for job, since in self._running.values():
-            running.add_row(f"  {job.label}", Text(_duration(now - since), style="dim"))
+            running.add_row(f"  {job.label}", Text(duration(now - since), style="dim"))
         return Group(overview, running)
 
     def _line(self, event: Event) -> Text:
@@ -108,16 +127,5 @@ def _detail(event: Event) -> str:
     if "n_episodes" in result:
         parts.append(f"{result['n_episodes']:,} episodes, {result['n_transitions']:,} transitions")
     if event.state == "finished":
-        parts.append(_duration(record["seconds"]))
+        parts.append(duration(record["seconds"]))
     return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    """`1.2 s`, `12 s`, `3:07` or `1:02:03`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}:{minutes:02}:{rest:02}"
-    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"

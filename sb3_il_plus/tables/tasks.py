@@ -222,7 +222,7 @@ def _names(environment: str, variants: Collection[DemonstrationSettings]) -> lis
     found = []
     for one in words:
         special = [text for key, text in one.items() if key not in common]
-        found.append(", ".join([environment, *(special or ["as they are"])]))
+        found.append(", ".join([environment, *(special or ["plain"])]))
     if len(set(found)) < len(found):
         twice = next(name for name in found if found.count(name) > 1)
         raise UserError(f"two of the demonstrations are the same: {twice}")
