@@ -18,8 +18,12 @@ from sb3_il_plus.data import Demonstrations
 from sb3_il_plus.errors import FileError
 from sb3_il_plus.files import check_writable
 from sb3_il_plus.tables.curve import CurveCallback
+from sb3_il_plus.tables.execution import execute
 from sb3_il_plus.tables.jobs import Job
+from sb3_il_plus.tables.planning import plan
+from sb3_il_plus.tables.records import build
 from sb3_il_plus.tables.runs import RunFolder
+from sb3_il_plus.tables.specification import Specification
 
 
 @pytest.fixture
@@ -31,6 +35,30 @@ def demonstrations() -> Demonstrations:
         observation_space=spaces.Box(-10, 10, (4,), np.float32),
         action_space=spaces.Discrete(2),
     )
+
+
+def test_demonstrations_of_a_recipe_with_flaws(tmp_path: Path, expert_path: Path) -> None:
+    content = {
+        "environments": ["CartPole-v1"],
+        "expert": {"path": str(expert_path)},
+        "demonstrations": {
+            "n_timesteps": 120,
+            "recipe": "0.5*random + 0.5*expert",
+            "subsample": 2,
+            "corruption": {"random_actions": 0.5},
+        },
+        "algorithms": ["bc"],
+    }
+    expert, wanted, *_ = plan(build(Specification, content, "test"))
+    folder = RunFolder(tmp_path)
+    folder.prepare()
+    for job in (expert, wanted):
+        assert execute(job, folder)["status"] == "finished"
+    data = Demonstrations.load(folder.artifact_path("demonstrations", wanted.id))
+    assert [part["recipe"] for part in data.metadata["parts"]] == ["random", "expert"]
+    assert [part["n_timesteps"] for part in data.metadata["parts"]] == [60, 60]
+    assert 60 <= len(data) < 75, "every second step, the first of each episode among them"
+    assert data.metadata["corruption"][0]["random_actions"] == 0.5
 
 
 def test_curve_is_evenly_spread_and_leaves_no_trace(demonstrations: Demonstrations) -> None:
