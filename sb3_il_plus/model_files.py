@@ -7,6 +7,9 @@ from pathlib import Path
 
 from sb3_il_plus.errors import FileError
 
+_MOST_COMPRESSED = 50
+"""SB3 does not compress at all; JSON and weights that others compress shrink to a tenth."""
+
 
 def is_model_file(path: str | Path) -> bool:
     """Whether a file is a zip with a model's settings."""
@@ -15,6 +18,19 @@ def is_model_file(path: str | Path) -> bool:
             return "data" in archive.namelist()
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
         return False
+
+
+def check_sizes(archive: zipfile.ZipFile, file: Path) -> None:
+    """Refuse a file that would fill the memory when it is read.
+
+    :raises FileError: its entries declare more than any agent's would
+    """
+    declared = sum(entry.file_size for entry in archive.infolist())
+    if declared > _MOST_COMPRESSED * file.stat().st_size:
+        raise FileError(
+            f"{file} would unpack to {declared:,} bytes, more than {_MOST_COMPRESSED} times its "
+            "size, which no saved agent does; nothing of it was read"
+        )
 
 
 def models_in(folder: Path) -> list[Path]:

@@ -285,6 +285,10 @@ def read_tensors(archive: zipfile.ZipFile, name: str, device: th.device | str) -
     """
     buffer = io.BytesIO(archive.read(f"{name}.pth"))
     try:
+        if zipfile.is_zipfile(buffer):  # as PyTorch has written since version 1.6
+            with zipfile.ZipFile(buffer) as entry:
+                _check_stored(entry)
+        buffer.seek(0)
         return th.load(buffer, map_location=device, weights_only=True)
     except Exception as error:  # pickle, zlib, struct, ... each has its own
         # torch's own message advises to execute the file.

@@ -21,6 +21,7 @@ from sb3_il_plus.experts import allow_list
 from sb3_il_plus.experts.loading import ENTRIES, read_entry
 from sb3_il_plus.experts.statistics import read_statistics, statistics_beside
 from sb3_il_plus.experts.zoo_folder import zoo_settings
+from sb3_il_plus.model_files import check_sizes
 from sb3_il_plus.serialization import read_tensors, refusing
 
 _VERSION, _SYSTEM = "_stable_baselines3_version", "system_info.txt"
@@ -52,6 +53,7 @@ def summarize_model(path: str | Path) -> ModelSummary:
     """
     file = Path(path)
     with refusing(f"{str(path)!r} is not a complete model file"), zipfile.ZipFile(file) as archive:
+        check_sizes(archive, file)
         data = json.loads(archive.read("data"))
         if not isinstance(data, dict):
             raise FileError(f"{str(path)!r}: the entry 'data' holds no settings")

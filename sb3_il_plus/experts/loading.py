@@ -41,7 +41,7 @@ from sb3_il_plus.experts.zoo_folder import (
     ZooSettings,
     zoo_settings,
 )
-from sb3_il_plus.model_files import model_in
+from sb3_il_plus.model_files import check_sizes, model_in
 from sb3_il_plus.registry import registry
 from sb3_il_plus.serialization import read_archive, read_tensors
 
@@ -80,6 +80,7 @@ def load_expert(
     settings = zoo_settings(file) if wrappers else ZooSettings()
     try:
         with zipfile.ZipFile(file) as archive:
+            check_sizes(archive, file)
             data = _read_data(archive, file)
             if "format_version" in data:
                 expert = _from_ours(file, data, task)

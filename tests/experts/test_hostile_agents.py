@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import pytest
@@ -211,3 +212,25 @@ def test_evaluate_on_the_command_line(folder):
     refused = CliRunner().invoke(app, arguments)
     assert refused.exit_code == 2 and "was probably made to do harm" in refused.output
     assert not (folder / "owned").exists()
+
+
+def test_what_unpacks_to_more_than_memory_is_refused(folder):
+    path = folder / "agent.zip"
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**7))
+    for name, content in (
+        ("data", entries["data"] + b" " * 10**8),
+        ("policy.pth", inner.getvalue()),
+    ):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for other, sound in entries.items():
+                archive.writestr(other, sound if other != name else content)
+        tracemalloc.start()
+        complaint = "would unpack to" if name == "data" else "holds something other than tensors"
+        with pytest.raises(FileError, match=f"{path}.*{complaint}"):
+            load_expert(path)
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+        tracemalloc.stop()
