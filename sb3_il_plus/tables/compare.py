@@ -27,7 +27,7 @@ from sb3_il_plus.tables.specification import (
     Specification,
 )
 from sb3_il_plus.tables.summary import Table
-from sb3_il_plus.tables.tasks import Task, World, tasks_of
+from sb3_il_plus.tables.tasks import Task, World
 
 DEFAULT_EXPERT = "ppo"
 DEFAULT_EPISODES = 10
@@ -66,11 +66,7 @@ def run_table(
     """
     folder = RunFolder(Path(out))
     jobs = plan(specification)
-    names = {
-        choice.algorithm or row
-        for task in tasks_of(specification)
-        for row, choice in task.algorithms.items()
-    }
+    names = {job.settings["algorithm"] for job in jobs if "algorithm" in job.settings}
     specs = [registry.get(name) for name in sorted(names)]
     n_workers = n_workers or available_cores()
     display = Display(console or Console(quiet=True), jobs, n_workers)

@@ -119,6 +119,7 @@ class DemonstrationSettings(Record):
         words = {
             "path": self.path and Path(self.path).name,
             "recipe": self.recipe,
+            "medium": self.medium and f"medium by {self.medium}",
             "amount": ", ".join(
                 f"{n:,} {unit}{'' if n == 1 else 's'}" for unit, n in amounts.items() if n
             ),
