@@ -84,6 +84,7 @@ def load_expert(
             data = _read_data(archive, file)
             if "format_version" in data:
                 expert = _from_ours(file, data, task)
+                settings = ZooSettings()  # it holds its wrappers itself
             else:
                 expert = _from_sb3(archive, data, file, task, settings, algorithm, trust)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError) as error:
@@ -124,14 +125,12 @@ class _Task:
             made = make_env(env)
             made.close()
             return cls(made.observation_space, made.action_space, made.spec)
-        spec = None
         if isinstance(env, gym.Env):
-            spec = env.spec
-        else:
-            try:
-                spec = env.get_attr("spec", 0)[0]
-            except (AttributeError, NotImplementedError):  # no stack of gymnasium's
-                spec = None
+            return cls(env.observation_space, env.action_space, env.spec)
+        try:
+            spec = env.get_attr("spec", 0)[0]
+        except (AttributeError, NotImplementedError):  # no stack of gymnasium's
+            spec = None
         return cls(env.observation_space, env.action_space, spec)
 
 

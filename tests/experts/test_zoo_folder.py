@@ -128,6 +128,15 @@ def test_missing_statistics_are_noticed(run_folder):
     assert load_expert(run_folder, vec_normalize=False).statistics is None
 
 
+def test_files_of_our_own_hold_their_settings_themselves(model, run_folder):
+    own = run_folder / "own.zip"
+    load_expert(run_folder, vec_normalize=False).save(own)
+    (run_folder / "CartPole-v1" / "config.yml").write_text("normalize: true\nframe_stack: 4")
+    (run_folder / "CartPole-v1" / "vecnormalize.pkl").unlink()
+    expert = load_expert(own, "CartPole-v1")
+    assert (expert.statistics, expert.frame_stack) == (None, 1)
+
+
 def test_arguments_of_the_environment_are_kept_and_warned_of(run_folder):
     arguments = ARGUMENTS.replace(
         "goal: !!python/tuple\n      - 1\n      - 2", "max_episode_steps: 20"
