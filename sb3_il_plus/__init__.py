@@ -15,6 +15,7 @@ _HOME = {
     "AlgorithmSpec": "sb3_il_plus.spec",
     "BC": "sb3_il_plus.adapters.bc",
     "BCO": "sb3_il_plus.adapters.bco",
+    "ConditionalBC": "sb3_il_plus.conditional.bc",
     "DAgger": "sb3_il_plus.adapters.dagger",
     "CQL": "sb3_il_plus.offline.cql",
     "Demonstrations": "sb3_il_plus.data.demonstrations",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     )
     from sb3_il_plus.adapters.sqil import SQIL as SQIL
     from sb3_il_plus.algorithm import DemonstrationAlgorithm as DemonstrationAlgorithm
+    from sb3_il_plus.conditional.bc import ConditionalBC as ConditionalBC
     from sb3_il_plus.data.batches import TransitionSampler as TransitionSampler
     from sb3_il_plus.data.collect import collect as collect
     from sb3_il_plus.data.demonstrations import Demonstrations as Demonstrations

@@ -40,6 +40,7 @@ class AlgorithmSpec:
     :param requires: importable modules that it needs beyond the package's own dependencies
     :param reads_actions: False for what learns from the demonstrations' observations alone; it is
         never shown an action of theirs
+    :param observation_entries: entries that a Dict observation must have
     :param limits: why it handles no other spaces, as the end of a sentence; part of the refusal
     :param error: why it cannot be used, for a plugin that failed to import; else None
     """
@@ -55,6 +56,7 @@ class AlgorithmSpec:
     timestep: Timestep = "gradient update"
     requires: tuple[str, ...] = ()
     reads_actions: bool = True
+    observation_entries: tuple[str, ...] = ()
     limits: str = ""
     error: str | None = field(default=None, compare=False)
 
@@ -88,6 +90,9 @@ class AlgorithmSpec:
             if space is not None and (name := space_name(space)) not in accepted:
                 reason = f": {self.limits}" if self.limits else ""
                 return f"{self.name} handles {' and '.join(accepted)} {role}, not {name}{reason}"
+        entries = getattr(observation_space, "spaces", self.observation_entries)
+        if absent := [name for name in self.observation_entries if name not in entries]:
+            return f"{self.name} reads {absent} of a Dict observation, which has {sorted(entries)}"
         if available is not None and (lacking := self.consumes - set(available)):
             return (
                 f"{self.name} needs {' and '.join(sorted(lacking))}, which the task does not give"

@@ -71,13 +71,13 @@ CODES: dict[str, Code] = {
     ),
     "Dict": Code(
         lambda: spaces.Dict(
-            {"first": spaces.Box(-1.0, 1.0, (1,), np.float32), "second": spaces.Discrete(2)}
+            {"first": spaces.Box(-1.0, 1.0, (1,), np.float32), "command": spaces.Discrete(2)}
         ),
         lambda bits: {
             "first": (2 * bits[:1] - 1).astype(np.float32),
-            "second": np.int64(bits[1]),
+            "command": np.int64(bits[1]),
         },
-        lambda entries: np.array([entries["first"][0] > 0, entries["second"]], dtype=float),
+        lambda entries: np.array([entries["first"][0] > 0, entries["command"]], dtype=float),
     ),
     "Image": Code(lambda: spaces.Box(0, 255, _IMAGE, np.uint8), _draw, _look),
     "Tuple": Code(
