@@ -71,13 +71,13 @@ CODES: dict[str, Code] = {
     ),
     "Dict": Code(
         lambda: spaces.Dict(
-            {"first": spaces.Box(-1.0, 1.0, (1,), np.float32), "command": spaces.Discrete(2)}
+            {"bit": spaces.Box(-1.0, 1.0, (1,), np.float32), "command": spaces.Discrete(2)}
         ),
         lambda bits: {
-            "first": (2 * bits[:1] - 1).astype(np.float32),
+            "bit": (2 * bits[:1] - 1).astype(np.float32),
             "command": np.int64(bits[1]),
         },
-        lambda entries: np.array([entries["first"][0] > 0, entries["command"]], dtype=float),
+        lambda entries: np.array([entries["bit"][0] > 0, entries["command"]], dtype=float),
     ),
     "Image": Code(lambda: spaces.Box(0, 255, _IMAGE, np.uint8), _draw, _look),
     "Tuple": Code(

@@ -148,7 +148,7 @@ def check_monitor(task: Task) -> None:
 
 def check_vec_normalize(task: Task) -> None:
     """It learns, is evaluated and predicts inside `VecNormalize`, which sees what it is shown."""
-    entries = ["first"] if task.observation == "Dict" else None
+    entries = ["bit"] if task.observation == "Dict" else None
     env = VecNormalize(task.env(2), norm_obs_keys=entries)
     other = VecNormalize(task.env(), norm_obs_keys=entries, training=False)
     model = task.model(env)

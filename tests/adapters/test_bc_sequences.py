@@ -157,8 +157,8 @@ def test_dict_observations_and_normalisation():
     model = BC("MultiInputPolicy", None, data, policy_of="recurrent_ppo", sequence_length=5)
     batch = next(iter(model._batches))
     assert {key: tuple(value.shape) for key, value in batch["obs"].items()} == {
-        "first": (6, 5, 1),
-        "second": (6, 5),
+        "bit": (6, 5, 1),
+        "command": (6, 5),
     }
     assert model.learn(3).num_timesteps == 3
     env = VecNormalize(venv())

@@ -160,9 +160,9 @@ def test_dict_observations_with_either_driver():
         seed=0,
     ).learn(960)
     data = model.demonstrations
-    assert set(data.observations) == {"first", "command"}
+    assert set(data.observations) == {"bit", "command"}
     shown = data.observations_at(np.arange(960))
-    right = np.stack([shown["first"][:, 0] > 0, shown["command"] > 0], axis=1)
+    right = np.stack([shown["bit"][:, 0] > 0, shown["command"] > 0], axis=1)
     np.testing.assert_array_equal(data.actions, right)
     driven = [row["rollout/ep_rew_mean"] for row in model.history]
     assert driven[0] < HORIZON, "the learner never drove"

@@ -141,7 +141,7 @@ def test_dicts_and_categories_are_shown_to_the_reward_net_as_vectors():
             parts = (buffer.observations, buffer.next_observations)
             vectors = [
                 np.concatenate(
-                    [part["first"][index, 0], np.eye(2)[part["command"][index, 0, 0]]], axis=1
+                    [part["bit"][index, 0], np.eye(2)[part["command"][index, 0, 0]]], axis=1
                 ).astype(np.float32)
                 for part in parts
             ]

@@ -190,7 +190,7 @@ def test_the_learned_reward_of_dicts(cls, tmp_path):
 
 
 def test_vec_normalize_shows_both_sides_the_same_dicts():
-    env = VecNormalize(make_echo("Dict", "Discrete", 2, seed=0), norm_obs_keys=["first"])
+    env = VecNormalize(make_echo("Dict", "Discrete", 2, seed=0), norm_obs_keys=["bit"])
     model = build(GAIL, env=env).learn(256)
     expert = model._draw_expert_batch()["obs"]
     raw = model.demonstrations.observations_at(np.arange(64))
@@ -282,8 +282,8 @@ def test_statistics_of_dicts_reach_policy_and_reward_net():
     model = build(
         GAIL, normalize_observations=True, normalize_reward_inputs="demonstrations"
     ).learn(32)
-    statistics = model.discriminator.features.extractor.statistics["key_first"]
-    values = model.demonstrations.observations["first"]
+    statistics = model.discriminator.features.extractor.statistics["key_bit"]
+    values = model.demonstrations.observations["bit"]
     assert statistics.mean.item() == pytest.approx(values.mean(), abs=1e-6)
     assert statistics.std.item() == pytest.approx(values.std(), rel=1e-6)
 
