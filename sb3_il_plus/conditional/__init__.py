@@ -1,7 +1,8 @@
 """Imitation of an expert that is told what to do: one policy, many commands.
 
 `driving/` is a task of our own with commands, `wrappers.py` puts the command into the observations
-of any other, `commands.py` looks after it in data, and `policies.py` has policies that read it.
+of any other, `commands.py` looks after it in data, `policies.py` has policies that read it, and
+`bc.py` trains them.
 """
 
 from importlib import import_module
@@ -15,6 +16,7 @@ _HOME = {
     "CommandInputPolicy": "policies",
     "CommandStatistics": "commands",
     "CommandWrapper": "wrappers",
+    "ConditionalBC": "bc",
     "FilmPolicy": "policies",
     "GoalCommand": "wrappers",
     "GoalPolicy": "policies",
@@ -33,6 +35,7 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
+    from sb3_il_plus.conditional.bc import ConditionalBC as ConditionalBC
     from sb3_il_plus.conditional.commands import COMMAND as COMMAND
     from sb3_il_plus.conditional.commands import CommandStatistics as CommandStatistics
     from sb3_il_plus.conditional.commands import MissingCommandWarning as MissingCommandWarning
