@@ -129,7 +129,7 @@ def _stop(
 ) -> tuple[int, str, str]:
     """Start, wait until that many trainings have ended, kill, and wait for all processes to go."""
     with subprocess.Popen(**arguments, start_new_session=True) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while _n_trained(out) < n_trained:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
