@@ -22,4 +22,5 @@ action, _ = model.predict(demonstrations.observations[:3], deterministic=True)
 model.save("td3_bc")
 
 plain = TD3BC.load("td3_bc", demonstrations=demonstrations).to_sb3()
-print(f"{type(plain).__name__} has {plain.replay_buffer.size()} transitions and goes on from {action.ravel()}")
+n_transitions = plain.replay_buffer.size()
+print(f"{type(plain).__name__} has {n_transitions} transitions and goes on from {action.ravel()}")
