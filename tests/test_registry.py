@@ -51,7 +51,7 @@ def test_an_unknown_name_suggests_the_nearest(typed, meant):
     if meant:
         assert f"did you mean '{meant}'" in str(caught.value)
     else:
-        assert "known: a2c, airl, ars, bc," in str(caught.value)
+        assert "known: a2c, airl, ars, awac, bc," in str(caught.value)
 
 
 @pytest.mark.parametrize(
