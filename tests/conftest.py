@@ -1,6 +1,7 @@
 """Settings of all tests, and what tests of more than one folder share."""
 
 import os
+import signal
 from pathlib import Path
 
 # Small networks and small machines: more threads than one cost time, here and in subprocesses.
@@ -12,6 +13,10 @@ import torch as th
 from stable_baselines3 import PPO
 
 th.set_num_threads(1)
+
+# A shell without job control lets background processes, and all that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore = ["plugin_example"]
 """A package of its own, whose tests run where it is installed: see test_plugins.py."""

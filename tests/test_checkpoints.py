@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch as th
 from every_algorithm import NAMES
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
@@ -33,7 +34,7 @@ def test_checkpoints_with_vec_normalize_and_replay_buffer(name, arguments, tmp_p
     callback = CheckpointCallback(
         24, str(tmp_path), "run", save_replay_buffer=True, save_vecnormalize=True
     )
-    env = VecNormalize(task.env(), norm_reward=False)
+    env = normalized(task.env())
     try:
         model = task.model(env, **arguments)
     except InapplicableError as error:
@@ -54,6 +55,14 @@ def test_checkpoints_with_vec_normalize_and_replay_buffer(name, arguments, tmp_p
         read_archive(buffer)  # which reads plain JSON and tensors only
     resumed.learn(task.timesteps - resumed.num_timesteps, reset_num_timesteps=False)
     assert resumed.num_timesteps == model.num_timesteps
+
+
+def normalized(env):
+    """`VecNormalize` around `env`, which of a Dict normalises what it can."""
+    keys = None
+    if isinstance(env.observation_space, spaces.Dict):
+        keys = [k for k, part in env.observation_space.items() if isinstance(part, spaces.Box)]
+    return VecNormalize(env, norm_reward=False, norm_obs_keys=keys)
 
 
 def learned_rewards(model, task):

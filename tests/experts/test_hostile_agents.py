@@ -177,7 +177,8 @@ def test_it_never_runs(folder, place):
     assert not target.exists()
 
 
-def test_inspect_on_the_command_line(folder):
+def test_inspect_on_the_command_line(folder, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")  # no line breaks within what is looked for
     run = CliRunner().invoke
     found = run(app, ["inspect", str(folder)])
     assert found.exit_code == 0
