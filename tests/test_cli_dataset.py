@@ -122,11 +122,14 @@ def test_a_stopped_process_leaves_no_data_set(stopped_by, tmp_path):
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(".a.mapped.*/*.npy")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(stopped_by)
-    _, error = process.communicate(timeout=60)
+    try:
+        while not list(tmp_path.glob(".a.mapped.*/*.npy")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(stopped_by)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
     if stopped_by == signal.SIGINT:
         assert process.returncode == 130 and error == "interrupted\n"
         assert not list(tmp_path.iterdir())
