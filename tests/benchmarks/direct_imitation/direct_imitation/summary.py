@@ -47,7 +47,7 @@ def read(folder: Path) -> tuple[int, dict[str, Return]]:
 def main(folders: list[Path]) -> None:
     """Print one Markdown table; an adapter that falls short of the direct call is marked."""
     tables = sorted((read(folder) for folder in folders), key=lambda table: table[0])
-    heads = [f"{n} episodes: adapter | direct" for n, _ in tables]
+    heads = [f"{n} episode{'s' * (n > 1)}: adapter | direct" for n, _ in tables]
     typer.echo(f"| | {' | '.join(heads)} |")
     typer.echo("|---" * (1 + 2 * len(tables)) + "|")
     for name in ("expert", "random", *PAIRS):
