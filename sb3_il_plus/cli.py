@@ -17,6 +17,16 @@ from typing import Annotated
 import typer
 
 from sb3_il_plus import cli_data, cli_dataset, cli_table
+from sb3_il_plus.cli_options import (
+    Budget,
+    DataOut,
+    Demos,
+    Env,
+    ExpertOption,
+    Jobs,
+    OptionalEnv,
+    Seed,
+)
 from sb3_il_plus.cli_support import (
     algorithm_settings,
     check_sources,
@@ -29,32 +39,6 @@ from sb3_il_plus.cli_support import (
 from sb3_il_plus.errors import UserError
 
 app = new_app("Imitation learning as ordinary Stable-Baselines3 algorithms.")
-
-Env = Annotated[str, typer.Option("--env", metavar="ID", help="Environment id.")]
-OptionalEnv = Annotated[str | None, typer.Option("--env", metavar="ID", help="Environment id.")]
-ExpertOption = Annotated[
-    str | None,
-    typer.Option(
-        "--expert",
-        metavar="PATH|ALGO",
-        help="A saved agent, its folder or hub://ORG/REPO, or an algorithm such as ppo, which "
-        "trains one unless it is cached.",
-    ),
-]
-Demos = Annotated[
-    str | None,
-    typer.Option("--demos", metavar="PATH", help="Demonstrations in any format, or a Minari id."),
-]
-Budget = Annotated[
-    int | None,
-    typer.Option(
-        "--timesteps",
-        min=1,
-        metavar="N",
-        help="Budget, in the unit that 'list' shows for the algorithm. By default the preset's.",
-    ),
-]
-Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random.")]
 
 
 def main() -> None:
@@ -108,14 +92,7 @@ def collect(
         str,
         typer.Option("--expert", metavar="PATH|ALGO", help="A saved agent, or an algorithm."),
     ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            metavar="PATH",
-            help="Where to write: .npz, .hdf5, .mapped or a Minari folder.",
-        ),
-    ],
+    out: DataOut,
     episodes: Annotated[
         int | None,
         typer.Option("--episodes", min=1, metavar="N", help="Episodes to collect; by default 10."),
@@ -302,10 +279,7 @@ def compare(
             "--set", metavar="ALGO.KEY=VALUE", help="A hyperparameter as YAML. Repeatable."
         ),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", min=1, metavar="N", help="Processes; by default one per core."),
-    ] = None,
+    jobs: Jobs = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="By default runs/compare-<environment>."),

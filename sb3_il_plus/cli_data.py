@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sb3_il_plus.cli_options import DataFile
 from sb3_il_plus.cli_support import command, console, readable_warnings
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def convert(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A file, folder or Minari id.")],
+    source: DataFile,
     target: Annotated[
         str, typer.Argument(metavar="OUT", help="Where to write: a path, or a new Minari id.")
     ],

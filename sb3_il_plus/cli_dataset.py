@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sb3_il_plus.cli_options import DataFile, DataOut, Env, Seed
 from sb3_il_plus.cli_support import command, parse_settings, readable_warnings
 from sb3_il_plus.errors import UnknownNameError, suggest
 
@@ -24,7 +25,6 @@ Flaws = Annotated[
         "dropped_episodes, dropped_steps. Repeatable.",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def dataset(
-    env: Annotated[str, typer.Option("--env", metavar="ID", help="Environment id.")],
+    env: Env,
     recipe: Annotated[
         str,
         typer.Option(
@@ -44,14 +44,7 @@ def dataset(
             "'0.9*random + 0.1*expert'.",
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            metavar="PATH",
-            help="Where to write: .npz, .hdf5, .mapped or a Minari folder.",
-        ),
-    ],
+    out: DataOut,
     expert: Annotated[
         str,
         typer.Option(
@@ -139,7 +132,7 @@ def dataset(
 
 
 def corrupt(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A file, folder or Minari id.")],
+    source: DataFile,
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Where to write.")],
     flaws: Flaws = None,
     seed: Seed = 0,

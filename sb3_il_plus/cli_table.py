@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sb3_il_plus.cli_options import Jobs
 from sb3_il_plus.cli_support import EXIT_INTERRUPTED, command, console, parse_settings, stop
 
 if TYPE_CHECKING:
@@ -42,10 +43,7 @@ def table(
             help="A change to the specification, as YAML. Repeatable.",
         ),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", min=1, metavar="N", help="Processes; by default one per core."),
-    ] = None,
+    jobs: Jobs = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="By default runs/<name>.")
     ] = None,
