@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from scripted_experts import balance, swing_up
 
 from sb3_il_plus import Demonstrations, make_dataset
 from sb3_il_plus.data.reference_scores import ReferenceScores
@@ -48,26 +49,9 @@ def _made(
     )
 
 
-def swing_up(observation: np.ndarray) -> np.ndarray:
-    """Pump energy into the pendulum, then hold it up."""
-    cosine, sine, turning = observation
-    if cosine > 0.85:
-        torque = -(10 * np.arctan2(sine, cosine) + 2.5 * turning)
-    else:
-        energy_to_top = turning**2 / 6 + 5 * (cosine - 1)
-        torque = -2 * np.sign(turning or 1) * np.sign(energy_to_top)
-    return np.array([np.clip(torque, -2, 2)], dtype=np.float32)
-
-
 def weak_swing_up(observation: np.ndarray) -> np.ndarray:
     """The same with a fifth of the torque."""
     return 0.2 * swing_up(observation)
-
-
-def balance(observation: np.ndarray) -> int:
-    """Keep the pole up and the cart in the middle."""
-    position, velocity, angle, turning = observation
-    return int(0.1 * position + 0.3 * velocity + 2 * angle + turning > 0)
 
 
 def lean(observation: np.ndarray) -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from offline_data import QUALITIES, SCORES, balance, cartpole, lean, pendulum, swing_up
+from offline_data import QUALITIES, SCORES, cartpole, lean, pendulum
+from scripted_experts import balance, swing_up
 
 from sb3_il_plus import Demonstrations, make_dataset, normalized_score
 from sb3_il_plus.data.corruption import FLAWS

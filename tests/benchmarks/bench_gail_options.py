@@ -22,7 +22,7 @@ from sb3_il_plus import GAIL, collect, evaluate
 from sb3_il_plus.adapters.health import AdversarialHealthWarning
 from sb3_il_plus.environments import make_vec
 
-sys.path.append(str(Path(__file__).parents[1] / "adapters"))
+sys.path.append(str(Path(__file__).parents[1]))
 from scripted_experts import PENDULUM, swing_up
 
 BASE: dict[str, Any] = {

@@ -17,7 +17,7 @@ from stable_baselines3 import SAC
 from sb3_il_plus import SQIL, collect, evaluate
 from sb3_il_plus.environments import make_vec
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
+sys.path.append(str(Path(__file__).parents[1]))
 from scripted_experts import PENDULUM, swing_up
 
 STEPS = 3_000

@@ -9,12 +9,7 @@ outcome in each format. It is a program, so that crashes and hangs of libraries 
 
 import json
 import random
-import resource
-import shutil
-import signal
 import sys
-import tempfile
-import warnings
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -29,8 +24,8 @@ from sb3_il_plus.data.arrays import from_arrays
 from sb3_il_plus.data.d4rl import DROPPED_LAST
 from sb3_il_plus.errors import UserError
 
-SECONDS = 30
-MEMORY = 4 * 2**30
+sys.path.append(str(Path(__file__).parents[1]))
+from damage import BYTES, judge, workplace
 
 ACTION_SPACE = spaces.Discrete(3)
 
@@ -128,32 +123,6 @@ def originals(folder: Path) -> dict[str, Path]:
 
 
 # -- damage --------------------------------------------------------------------------------------
-
-
-def cut(content: bytes, rng: random.Random) -> bytes:
-    return content[: rng.randrange(len(content))]
-
-
-def flip(content: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(content)
-    for _ in range(rng.choice([1, 1, 1, 4, 16])):
-        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
-    return bytes(changed)
-
-
-def overwrite(content: bytes, rng: random.Random) -> bytes:
-    start = rng.randrange(len(content))
-    stop = min(len(content), start + rng.choice([4, 64, 4096]))
-    filling = rng.choice([rng.randbytes(stop - start), bytes(stop - start)])
-    return content[:start] + filling + content[stop:]
-
-
-def swap_parts(content: bytes, rng: random.Random) -> bytes:
-    start, stop = sorted(rng.randrange(len(content)) for _ in range(2))
-    return content[:start] + content[stop:] + content[start:stop]
-
-
-BYTES = (cut, flip, flip, overwrite, swap_parts)
 
 
 def change_array(column: np.ndarray, rng: random.Random) -> np.ndarray | None:
@@ -307,28 +276,19 @@ def outcome(name: str, path: Path, sound: Demonstrations, what: str) -> str:
 
 
 def main(start: int, stop: int) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with workplace() as folder:
         sources = originals(folder)
         sound = {name: load(name, path) for name, path in sources.items()}
-        names = list(sources)
-        counts: Counter[tuple[str, str, str]] = Counter()
-        for number in range(start, stop):
-            name = names[number % len(names)]
-            target = folder / "damaged" / sources[name].name
-            shutil.rmtree(target.parent, ignore_errors=True)
-            target.parent.mkdir()
-            copy = shutil.copytree if sources[name].is_dir() else shutil.copy
-            copy(sources[name], target)
-            what = damage(target, random.Random(number))
-            print(f"{number} {name}: {what}: ", end="", flush=True)
-            signal.alarm(SECONDS)  # kills, as a hang in C cannot be interrupted
-            result = outcome(name, target, sound[name], what)
-            signal.alarm(0)
-            print(result, flush=True)
-            counts[name, what.split(" in ")[0], result.split(":")[0]] += 1
+        judged = judge(
+            sources,
+            folder,
+            range(start, stop),
+            damage,
+            lambda name, path, what, rng: outcome(name, path, sound[name], what),
+        )
+        counts = Counter(
+            (name, what.split(" in ")[0], result.split(":")[0]) for name, what, result in judged
+        )
     report(counts)
 
 

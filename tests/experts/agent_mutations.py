@@ -10,14 +10,7 @@ import base64
 import io
 import json
 import random
-import resource
-import shutil
-import signal
 import sys
-import tempfile
-import warnings
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium as gym
@@ -31,8 +24,8 @@ from sb3_il_plus import load_expert
 from sb3_il_plus.environments import make_vec
 from sb3_il_plus.errors import UserError
 
-sys.path.append(str(Path(__file__).parents[1] / "data"))
-from mutations import BYTES, MEMORY, SECONDS
+sys.path.append(str(Path(__file__).parents[1]))
+from damage import BYTES, judge, rewrite_zip, workplace
 
 SMALL = {"net_arch": [4]}
 CONFIG = """!!python/object/apply:collections.OrderedDict
@@ -71,16 +64,6 @@ def originals(folder: Path) -> dict[str, tuple[Path, str]]:
 
 
 # -- damage that keeps the file's form -----------------------------------------------------------
-
-
-def rewrite(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
-    """Write a zip anew, with its entries changed."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-    change(entries)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
 
 
 def damage_json(entries: dict[str, bytes], rng: random.Random) -> None:
@@ -146,7 +129,7 @@ def damage(folder: Path, rng: random.Random) -> str:
     file = rng.choice([folder / "agent.zip"] * 3 + sorted(folder.glob("agent/*")))
     if file.suffix == ".zip" and rng.random() < 0.7:
         change = rng.choice([damage_json, damage_tensors, damage_entries])
-        rewrite(file, lambda entries: change(entries, rng))
+        rewrite_zip(file, lambda entries: change(entries, rng))
     else:
         change = rng.choice([*BYTES, lambda content, rng: b""])
         file.write_bytes(change(file.read_bytes(), rng))
@@ -175,29 +158,21 @@ def acts(folder: Path, env_id: str | None, observations: np.ndarray) -> str:
 
 
 def main(start: int, stop: int) -> None:
-    warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with workplace() as folder:
         sources = originals(folder)
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        env_ids = {name: env_id for name, (_, env_id) in sources.items()}
         observations = {
             env_id: np.stack([gym.make(env_id).observation_space.sample() * 0.01] * 3)
-            for _, env_id in sources.values()
+            for env_id in env_ids.values()
         }
-        names = list(sources)
-        for number in range(start, stop):
-            name = names[number % len(names)]
-            source, env_id = sources[name]
-            target = folder / "damaged" / name
-            shutil.rmtree(target.parent, ignore_errors=True)
-            shutil.copytree(source, target)
-            rng = random.Random(number)
-            what = damage(target, rng)
-            print(f"{number} {name}: {what}: ", end="", flush=True)
-            signal.alarm(SECONDS)  # kills, as a hang in C cannot be interrupted
-            result = acts(target, rng.choice([None, env_id]), observations[env_id])
-            signal.alarm(0)
-            print(" ".join(result.split()), flush=True)
+
+        def outcome(name: str, path: Path, what: str, rng: random.Random) -> str:
+            env_id = env_ids[name]
+            return acts(path, rng.choice([None, env_id]), observations[env_id])
+
+        paths = {name: path for name, (path, _) in sources.items()}
+        for _ in judge(paths, folder, range(start, stop), damage, outcome):
+            pass
 
 
 if __name__ == "__main__":

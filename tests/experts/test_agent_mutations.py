@@ -6,36 +6,22 @@ process of its own, in which a crash or a hang of a library shows.
 """
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from damage import outcomes
 
 PROGRAM = Path(__file__).with_name("agent_mutations.py")
 LINE = re.compile(r"\d+ \w+: \w+ in [\w.]+: (refused|loaded)")
 
 
-def outcomes(start, stop):
-    """What became of each file; a crash or a hang leaves a line unfinished."""
-    done = subprocess.run(
-        [sys.executable, PROGRAM, str(start), str(stop)], capture_output=True, text=True
-    )
-    lines = done.stdout.splitlines()
-    matches = [LINE.fullmatch(line) for line in lines]
-    wrong = [line for line, match in zip(lines, matches, strict=True) if not match]
-    assert (wrong, done.returncode) == ([], 0), done.stderr
-    assert len(lines) == stop - start
-    return [match.group(1) for match in matches]
-
-
 def test_damaged_agents():
-    found = outcomes(0, 120)
+    found = outcomes(PROGRAM, LINE, 0, 120)
     assert found.count("refused") > 60
     assert found.count("loaded") > 10  # damage to what does not decide how an agent acts
 
 
 @pytest.mark.slow
 def test_two_thousand_damaged_agents():
-    found = outcomes(10_000, 12_000)
+    found = outcomes(PROGRAM, LINE, 10_000, 12_000)
     assert found.count("refused") > 1000

@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 import torch as th
+from damage import rewrite_zip
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -24,21 +25,11 @@ def agent(tmp_path):
     return tmp_path / "agent.zip"
 
 
-def rewrite(path, change):
-    """Write the zip anew, with its entries changed by `change`."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-    change(entries)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-
-
 def change_data(path, **changes):
     def change(entries):
         entries["data"] = json.dumps({**json.loads(entries["data"]), **changes}).encode()
 
-    rewrite(path, change)
+    rewrite_zip(path, change)
 
 
 def payload(target):
@@ -128,7 +119,7 @@ def test_damaged_settings_are_named(agent, changes, complaint):
     ],
 )
 def test_damaged_zips_are_named(agent, change, complaint):
-    rewrite(agent, change)
+    rewrite_zip(agent, change)
     with pytest.raises(FileError, match=complaint):
         load_expert(agent)
 
