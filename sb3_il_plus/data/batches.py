@@ -35,8 +35,9 @@ class TransitionSampler:
     :param device: where the batches are wanted, and where data that is in memory is kept
     :param seed: of the drawing; the same seed draws the same transitions on every device
     :param transform: what to make of the transitions of many batches at once: a function of a
-        `TransitionBatch` and a generator on the device, for what is random in it, that returns a
-        named tuple of tensors, or dicts of tensors, with as many rows. By default, nothing is done
+        `TransitionBatch`, the transitions' places in the data, shape (n,), and a generator on the
+        device, for what is random in it, that returns a named tuple of tensors, or dicts of
+        tensors, with as many rows. By default, nothing is done
     :raises DataError: there are no rewards, or `batch_size` is not positive
     """
 
@@ -46,7 +47,7 @@ class TransitionSampler:
         batch_size: int = 256,
         device: th.device | str = "auto",
         seed: int = 0,
-        transform: Callable[[TransitionBatch, th.Generator], Any] | None = None,
+        transform: Callable[[TransitionBatch, th.Tensor, th.Generator], Any] | None = None,
     ) -> None:
         if demonstrations.rewards is None:
             raise DataError("transitions with rewards are needed, and these have none")
@@ -106,7 +107,8 @@ class TransitionSampler:
         gathered: Any = self._transitions.gather(index)
         if self._transform is not None:
             self._generator.manual_seed(int(self._rng.integers(2**63)))
-            gathered = self._transform(gathered, self._generator)
+            places = th.from_numpy(index).to(self.device)
+            gathered = self._transform(gathered, places, self._generator)
         columns = [self._split(column) for column in gathered]
         self._ahead = [type(gathered)(*batch) for batch in zip(*columns, strict=True)]
         self._position = 0

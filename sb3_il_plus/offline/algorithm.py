@@ -125,6 +125,10 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
         """What is random in an update, by name."""
         return {}
 
+    def _extras(self, data: Demonstrations) -> Mapping[str, np.ndarray]:
+        """What it reads of each transition beside those of `Batch`, by name; shape (N, ...)."""
+        return {}
+
     @abc.abstractmethod
     def _optimizers(self) -> Mapping[str, th.optim.Optimizer]:
         """Every optimiser by its name as an attribute, as in `"policy.actor.optimizer"`."""
@@ -203,6 +207,10 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
         self._largest_value = largest_value(
             data.rewards, self._scale, self.reward_shift, self.gamma
         )
+        self._columns = {
+            name: th.as_tensor(values, device=self.device)
+            for name, values in self._extras(data).items()
+        }
         self._batches = TransitionSampler(
             self._observed(data),
             self.batch_size,
@@ -218,7 +226,9 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
         return dataclasses.replace(data, observations=self._as_env_observes(data.observations))
 
     @th.no_grad()
-    def _prepare(self, transitions: TransitionBatch, generator: th.Generator) -> Batch:
+    def _prepare(
+        self, transitions: TransitionBatch, places: th.Tensor, generator: th.Generator
+    ) -> Batch:
         """Many batches at once, in the form that networks read."""
         observations, next_observations = (
             self._acting.extract_features(observed, self._extractor)
@@ -232,6 +242,7 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
             rewards=transitions.rewards.flatten() * scale + self.reward_shift,
             discounts=self.gamma * (1.0 - transitions.terminations.flatten()),
             noise=draw_all(self._noise(), len(transitions.actions), generator),
+            extras={name: values[places] for name, values in self._columns.items()},
         )
 
     def _scaled(self, actions: th.Tensor) -> th.Tensor:

@@ -28,6 +28,8 @@ class Batch(NamedTuple):
     """Shape (B,): what the value of the next state counts: gamma, and 0 where it is terminal."""
     noise: dict[str, th.Tensor]
     """Random numbers by name, as the algorithm asks for them (see `Noise`)."""
+    extras: dict[str, th.Tensor]
+    """What else the algorithm reads of the data, by name (see `OfflineAlgorithm._extras`)."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ predicts, is saved and is exported is always the one that learns, and nothing is
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch as th
+import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
@@ -23,7 +25,8 @@ from sb3_il_plus.errors import InapplicableError
 Member = Sequence[nn.Module | tuple[nn.Linear, ...]]
 """The modules of one network in order; a tuple stands for heads side by side."""
 
-_Layers = list[tuple[th.Tensor, th.Tensor]]
+_Layer = tuple[th.Tensor, th.Tensor]
+_Layers = list[_Layer]
 
 
 class _Activation(NamedTuple):
@@ -49,11 +52,25 @@ _ACTIVATIONS = {
 }
 
 
+class _Norm(NamedTuple):
+    """The layer norms of one layer, one for each network."""
+
+    modules: Sequence[Any]
+    comes_first: bool
+    """Before the activation."""
+
+    @property
+    def epsilon(self) -> float:
+        epsilon: float = self.modules[0].eps
+        return epsilon
+
+
 class StackedMLP:
     """N networks of one shape with their weights in one vector.
 
-    :param members: the N networks, as SB3 builds them; their weights become views of `flat`
-    :raises InapplicableError: a module is neither linear nor one of the known activations
+    :param members: the N networks, as SB3 builds them; their weights become views of `flat`. Each
+        linear layer may have an activation and a `LayerNorm`, in either order
+    :raises InapplicableError: a module is none of these, or an unknown activation
     """
 
     flat: nn.Parameter
@@ -63,10 +80,13 @@ class StackedMLP:
         self.n = len(members)
         self._linears: list[list[tuple[nn.Linear, ...]]] = []
         self.activations: list[_Activation | None] = []
+        self._norms: dict[int, _Norm] = {}
         for modules in zip(*members, strict=True):
             if isinstance(modules[0], (nn.Linear, tuple)):
                 self._linears.append([m if isinstance(m, tuple) else (m,) for m in modules])
                 self.activations.append(None)
+            elif isinstance(modules[0], nn.LayerNorm):
+                self._norms[len(self._linears) - 1] = _Norm(modules, self.activations[-1] is None)
             else:
                 self.activations[-1] = _known(modules[0])
         self._shapes = [
@@ -76,6 +96,8 @@ class StackedMLP:
         self._sizes = [
             self.n * size for n_in, n_out in self._shapes for size in (n_in * n_out, n_out)
         ]
+        for place in self._norms:
+            self._sizes += [self.n * self._shapes[place][1]] * 2
         weight = self._linears[0][0][0].weight
         self.flat = nn.Parameter(weight.new_empty(sum(self._sizes)))
         for parameter, part in self.parts(self.flat.data):
@@ -102,10 +124,47 @@ class StackedMLP:
         return self._run(inputs, self._first if first else self.layers, None)
 
     def _run(self, inputs: th.Tensor, layers: _Layers, trained: th.Tensor | None) -> th.Tensor:
+        if self._norms:
+            weights = self.flat.detach() if trained is None else trained
+            return self.in_steps(inputs, weights, first=layers is not self.layers)
         if inputs.dim() < layers[0][0].dim():
             inputs = inputs.expand(self.n, -1, -1)
         outputs: th.Tensor = _Perceptrons.apply(inputs, trained, layers, self)
         return outputs
+
+    def in_steps(
+        self, inputs: th.Tensor, vector: th.Tensor | None = None, first: bool = False
+    ) -> th.Tensor:
+        """The same in torch's own steps: for layer norms, and for gradients of gradients.
+
+        :param vector: weights that are laid out as `flat`; None for `flat`
+        :param first: of the first network alone
+        """
+        layers, norms = self._pieces(self.flat if vector is None else vector, first)
+        x = inputs.expand(self.n, -1, -1) if inputs.dim() < layers[0][0].dim() else inputs
+        product = th.addmm if x.dim() == 2 else th.baddbmm
+        for place, (weight, bias) in enumerate(layers):
+            x, activation = product(bias, x, weight), self.activations[place]
+            steps = [] if activation is None else [activation.forward]
+            if place in norms:
+                norm = partial(_normalize, *norms[place], epsilon=self._norms[place].epsilon)
+                steps.insert(0 if self._norms[place].comes_first else 1, norm)
+            for step in steps:
+                x = step(x)
+        return x
+
+    def _pieces(self, vector: th.Tensor, first: bool) -> tuple[_Layers, dict[int, _Layer]]:
+        """Weights and biases of the layers, and of the layer norms, by the layer's number."""
+        shape = (1, -1) if self.n == 1 else (self.n, 1, -1)
+        pieces = iter(vector.split(self._sizes)[2 * len(self._shapes) :])
+        norms = {
+            place: (next(pieces).view(shape), next(pieces).view(shape)) for place in self._norms
+        }
+        layers = self.views(vector)
+        if first and self.n > 1:
+            layers = [(weight[0], bias[0]) for weight, bias in layers]
+            norms = {place: (scale[0], shift[0]) for place, (scale, shift) in norms.items()}
+        return layers, norms
 
     @th.no_grad()
     def follow(self, online: StackedMLP, tau: float) -> None:
@@ -128,6 +187,11 @@ class StackedMLP:
                 for head, (start, stop) in zip(heads, pairwise(stops), strict=True):
                     yield head.weight, weight[:, start:stop].T
                     yield head.bias, bias[start:stop]
+        for norm in self._norms.values():
+            for name in ("weight", "bias"):
+                values = next(pieces).view(self.n, -1)
+                for module, part in zip(norm.modules, values, strict=True):
+                    yield getattr(module, name), part
 
     def views(self, vector: th.Tensor) -> _Layers:
         """Weights and biases of each layer, in the form that the product wants."""
@@ -181,6 +245,11 @@ class _Perceptrons(th.autograd.Function):
             if i > 0 or of_inputs:
                 gradient = product(gradient, ctx.layers[i][0].mT)
         return gradient if of_inputs else None, result, None, None
+
+
+def _normalize(scale: th.Tensor, shift: th.Tensor, x: th.Tensor, epsilon: float) -> th.Tensor:
+    """`LayerNorm`, each network with weights of its own."""
+    return th.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=epsilon), scale)
 
 
 def _known(module: nn.Module) -> _Activation:

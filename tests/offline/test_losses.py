@@ -46,6 +46,7 @@ def batch(n=4, n_actions=2, noise=None):
         rewards=tensor(RNG.normal(size=n)),
         discounts=tensor([0.9, 0.9, 0.0, 0.9][:n]),
         noise=noise or {},
+        extras={},
     )
 
 

@@ -14,10 +14,60 @@ def networks(n, activation=nn.ReLU):
     return [nn.Sequential(*create_mlp(5, 2, [7, 6], activation)) for _ in range(n)]
 
 
+def normalized(n, norm_first):
+    """Networks with layer norms before or after the activations."""
+    th.manual_seed(0)
+    found = []
+    for _ in range(n):
+        modules = [nn.Linear(5, 7)]
+        for width in (7, 2):
+            norm = nn.LayerNorm(7)
+            nn.init.normal_(norm.weight)
+            nn.init.normal_(norm.bias)
+            modules += [norm, nn.ReLU()] if norm_first else [nn.ReLU(), norm]
+            modules.append(nn.Linear(7, width))
+        found.append(nn.Sequential(*modules))
+    return found
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
-@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
-def test_outputs_and_gradients_are_those_of_the_modules(n, activation):
-    modules = networks(n, activation)
+@pytest.mark.parametrize("build", [networks, lambda n: networks(n, nn.Tanh)], ids=["relu", "tanh"])
+def test_outputs_and_gradients_are_those_of_the_modules(n, build):
+    check_outputs_and_gradients(build(n))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_outputs_and_gradients_with_layer_norms(n, norm_first):
+    modules = normalized(n, norm_first)
+    check_outputs_and_gradients(modules)
+    stack, inputs = StackedMLP(*map(list, modules)), th.randn(4, 5, requires_grad=True)
+    assert th.allclose(stack.frozen(inputs, first=True), modules[0](inputs), atol=1e-6)
+    stack.frozen(inputs).sum().backward()
+    assert inputs.grad is not None and stack.flat.grad is None
+
+
+def test_gradients_can_be_differentiated():
+    modules = networks(2, nn.Tanh)
+    inputs = th.randn(4, 5, requires_grad=True)
+    parameters = [p for module in modules for p in module.parameters()]
+
+    def slope(outputs):
+        (of_inputs,) = th.autograd.grad(outputs.sum(), inputs, create_graph=True)
+        return of_inputs.square().sum()
+
+    expected = th.autograd.grad(
+        slope(sum(module(inputs) for module in modules)), parameters, allow_unused=True
+    )
+    stack = StackedMLP(*map(list, modules))
+    (found,) = th.autograd.grad(slope(stack.in_steps(inputs)), stack.flat)
+    of_modules = {id(parameter): part for parameter, part in stack.parts(found)}
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        wanted = th.zeros_like(parameter) if gradient is None else gradient
+        assert th.allclose(of_modules[id(parameter)], wanted, atol=1e-5)
+
+
+def check_outputs_and_gradients(modules):
     inputs = th.randn(4, 5, requires_grad=True)
     stack = StackedMLP(*map(list, modules))
     expected = th.stack([module(inputs) for module in modules])
@@ -33,7 +83,7 @@ def test_outputs_and_gradients_are_those_of_the_modules(n, activation):
     of_modules = {id(parameter): part for parameter, part in stack.parts(stack.flat.grad)}
     assert len(of_modules) == len(parameters)
     for parameter in parameters:
-        assert th.allclose(of_modules[id(parameter)], parameter.grad, atol=1e-6)
+        assert th.allclose(of_modules[id(parameter)], parameter.grad, atol=1e-5)
 
 
 def test_inputs_of_each_network_its_own():
