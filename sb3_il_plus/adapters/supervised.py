@@ -29,6 +29,7 @@ from sb3_il_plus.adapters.objectives import (
 )
 from sb3_il_plus.adapters.policy_kinds import (
     MASKED,
+    RECURRENT,
     PolicyKind,
     default_policy_kwargs,
     kind_of,
@@ -37,6 +38,7 @@ from sb3_il_plus.adapters.policy_kinds import (
 )
 from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
 from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.entries import as_entries
 from sb3_il_plus.data.masks import OBSERVED_MASK, action_masks_of
 from sb3_il_plus.data.sampling import ActionBatches, Batches
 from sb3_il_plus.errors import InapplicableError, UnknownNameError, UserError, suggest
@@ -56,6 +58,7 @@ class SupervisedArguments(CommonArguments, total=False):
     l2_weight: float
     margin: float
     class_weights: ClassWeights
+    balance_over: str | None
 
 
 class SupervisedAlgorithm(DemonstrationAlgorithm):
@@ -81,6 +84,8 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
     :param margin: by how much the expert's choice shall be worth more (large margin only)
     :param class_weights: for Discrete actions, the weight of each choice, shape (n,); `"balanced"`
         makes rare choices count as much as frequent ones
+    :param balance_over: entry of Dict observations with choices, each of which every batch holds
+        equally often: `"command"` for policies that read one (Codevilla et al. 2018); None for none
     :raises InapplicableError: policy, loss and spaces do not fit each other
     """
 
@@ -102,6 +107,7 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
         l2_weight: float = 0.0,
         margin: float = 0.8,
         class_weights: ClassWeights = None,
+        balance_over: str | None = None,
         **kwargs: Unpack[CommonArguments],
     ) -> None:
         self.policy_of = policy_of
@@ -126,6 +132,8 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
         self.l2_weight = l2_weight
         self.margin = margin
         self.class_weights = class_weights
+        self.balance_over = balance_over
+        self._check_balance()
         choose_loss(loss, self._kind, self.policy_class.__name__)
         find_class_weights(class_weights, self.action_space, np.zeros(1, dtype=np.int64))
         self._batches: Batches | None = None
@@ -141,6 +149,21 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
         if reason is not None:
             raise InapplicableError(
                 f"{type(self).__name__} cannot train a {self.policy_class.__name__} here: {reason}"
+            )
+
+    def _check_balance(self) -> None:
+        if self.balance_over is None:
+            return
+        entries = as_entries(self.observation_space)
+        if not isinstance(entries.get(self.balance_over), spaces.Discrete):
+            raise InapplicableError(
+                f"balance_over={self.balance_over!r} must be an entry of the observation that is a "
+                f"choice (Discrete); there are {entries}"
+            )
+        if self._kind is RECURRENT:
+            raise InapplicableError(
+                f"balance_over={self.balance_over!r} balances single steps, and "
+                f"{self.policy_class.__name__} learns from sequences of them"
             )
 
     # -- the policy ------------------------------------------------------------------------------
@@ -246,13 +269,19 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
     ) -> Batches:
         """Pairs as the policy sees them, resident on the device."""
         index = np.arange(len(demonstrations))
+        observed = demonstrations.observations_at(index)
         masks = action_masks_of(demonstrations) if self._kind is MASKED else None
+        groups = None
+        if self.balance_over is not None and purpose != "validation":
+            assert isinstance(observed, dict)
+            groups = observed[self.balance_over].reshape(-1)
         return ActionBatches(
-            self._as_env_observes(demonstrations.observations_at(index)),
+            self._as_env_observes(observed),
             self._as_policy_acts(demonstrations.actions),
             batch_size or self.batch_size,
             child_generator(self._base_seed, purpose),
             self.device,
             minibatch_size=self.minibatch_size,
             others={} if masks is None else {"action_masks": masks},
+            groups=groups,
         )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sb3_il_plus.conditional import BranchedPolicy
 from sb3_il_plus.errors import MissingExtraError
 from sb3_il_plus.registry import list_algorithms
 from sb3_il_plus.spec import require
@@ -43,6 +44,18 @@ DEPENDS_ON_THE_POLICY = {
     "timesteps_counted",
 }
 """Checks that another policy could fail."""
+
+DEPENDS_ON_THE_COMMAND = {
+    "checkpoint_callback",
+    "construction_from_env",
+    "learning_goes_on",
+    "learns",
+    "parameters",
+    "save_load",
+    "seed",
+    "vec_normalize",
+}
+"""Checks that a policy with a head for each command could fail."""
 
 ARS_IGNORES_CALLBACKS = pytest.mark.xfail(
     strict=True, reason="sb3-contrib's ARS ignores what on_step returns and sets no `dones`"
@@ -86,6 +99,23 @@ def _checks_of_bc():
 
 @pytest.mark.parametrize("check", list(_checks_of_bc()))
 def test_bc_conforms_with_the_policies_of_other_algorithms(check: AlgorithmCheck):
+    check()
+
+
+def _checks_with_commands():
+    for algorithm, hyperparameters in (
+        ("dagger", {"balance_over": "command"}),
+        ("gail", {"horizon": "error"}),
+    ):
+        hyperparameters = {"policy": BranchedPolicy, **hyperparameters}
+        for check in checks_for(algorithm, hyperparameters=hyperparameters):
+            if check.check.name in DEPENDS_ON_THE_COMMAND:
+                check = replace(check, options={**check.options, "observation": "Dict"})
+                yield pytest.param(check, id=str(check))
+
+
+@pytest.mark.parametrize("check", list(_checks_with_commands()))
+def test_others_conform_with_policies_that_read_a_command(check: AlgorithmCheck):
     check()
 
 
