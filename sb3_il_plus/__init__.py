@@ -26,6 +26,7 @@ _HOME = {
     "IQL": "sb3_il_plus.offline.iql",
     "MCEIRL": "sb3_il_plus.adapters.mce_irl",
     "GAIfO": "sb3_il_plus.adapters.gaifo",
+    "OfflineOnlineReplayBuffer": "sb3_il_plus.data.replay_mixing",
     "PreferenceComparisons": "sb3_il_plus.adapters.preference_comparisons",
     "SQIL": "sb3_il_plus.adapters.sqil",
     "TD3BC": "sb3_il_plus.offline.td3_bc",
@@ -34,6 +35,7 @@ _HOME = {
     "collect": "sb3_il_plus.data.collect",
     "convert": "sb3_il_plus.data.formats",
     "evaluate": "sb3_il_plus.evaluation",
+    "fill_replay_buffer": "sb3_il_plus.data.replay_mixing",
     "get": "sb3_il_plus.registry",
     "list_algorithms": "sb3_il_plus.registry",
     "load_expert": "sb3_il_plus.experts.loading",
@@ -68,6 +70,10 @@ if TYPE_CHECKING:
     from sb3_il_plus.data.demonstrations import Demonstrations as Demonstrations
     from sb3_il_plus.data.formats import convert as convert
     from sb3_il_plus.data.reference_scores import normalized_score as normalized_score
+    from sb3_il_plus.data.replay_mixing import (
+        OfflineOnlineReplayBuffer as OfflineOnlineReplayBuffer,
+    )
+    from sb3_il_plus.data.replay_mixing import fill_replay_buffer as fill_replay_buffer
     from sb3_il_plus.data.vec_env import VecEnvRecorder as VecEnvRecorder
     from sb3_il_plus.datasets import make_dataset as make_dataset
     from sb3_il_plus.evaluation import evaluate as evaluate

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 import numpy as np
-import torch as th
 from gymnasium import spaces
 from imitation.algorithms import sqil
 from imitation.util.util import split_in_half
@@ -25,6 +24,7 @@ from sb3_il_plus.adapters.bridge import BridgeLogger
 from sb3_il_plus.adapters.generator import ForwardCallback, GeneratorAlgorithm
 from sb3_il_plus.algorithm import CommonArguments
 from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.replay_mixing import concatenate
 from sb3_il_plus.environments import make_env
 from sb3_il_plus.errors import InapplicableError
 
@@ -190,7 +190,7 @@ class SQILReplayBuffer(sqil.SQILReplayBuffer):
         n_own, n_expert = split_in_half(batch_size)
         own = ReplayBuffer.sample(self, n_own, env)
         expert = self.expert_buffer.sample(n_expert, env)
-        return _concatenate(own, expert)
+        return concatenate(own, expert)
 
 
 class _ExpertBuffer(ReplayBuffer):
@@ -199,11 +199,3 @@ class _ExpertBuffer(ReplayBuffer):
     @staticmethod
     def _normalize_reward(reward: np.ndarray, env: VecNormalize | None = None) -> np.ndarray:
         return reward
-
-
-def _concatenate(*batches: ReplayBufferSamples) -> ReplayBufferSamples:
-    """Join batches field by field; a field that is None in them stays None."""
-    fields: list[Any] = [
-        None if column[0] is None else th.cat(column) for column in zip(*batches, strict=True)
-    ]
-    return ReplayBufferSamples(*fields)

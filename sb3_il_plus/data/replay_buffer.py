@@ -116,47 +116,106 @@ def to_replay_buffer(
     :raises DataError: there are no rewards or actions, or more transitions than fit
     """
     data = demonstrations
-    require_actions(data, "a replay buffer")
-    n_rows = len(data) // n_envs
-    buffer_size = n_rows * n_envs if buffer_size is None else buffer_size
-    _refuse_what_does_not_fit(data, buffer_size, n_envs)
+    if buffer_size is None:
+        buffer_size = len(data) // n_envs * n_envs
     is_dict = isinstance(data.observation_space, spaces.Dict)
     kind: Any = DictReplayBuffer if is_dict else ReplayBuffer
+    # A buffer has room for one step at least, so what does not fit is refused before it is built.
+    _refuse_what_does_not_fit(data, buffer_size // n_envs, n_envs)
     given_spaces = data.observation_space, data.action_space
     buffer: ReplayBuffer = kind(buffer_size, *given_spaces, device, n_envs)
-    index = np.arange(n_rows * n_envs)
-    actions = _scaled(data.actions, data.action_space) if scaled_actions else data.actions
+    add_to_replay_buffer(data, buffer, scaled_actions=scaled_actions)
+    return buffer
+
+
+def add_to_replay_buffer(
+    demonstrations: Demonstrations, buffer: ReplayBuffer, *, scaled_actions: bool = True
+) -> int:
+    """Add demonstrations behind what a buffer holds; each environment gets consecutive steps.
+
+    A buffer that keeps more than columns (`HerReplayBuffer`) is given them step by step, and ends
+    that are none in the data, where an episode was cut, are time limits there.
+
+    :param buffer: to fill; it forgets its oldest steps where it has no room for all
+    :param scaled_actions: see `to_replay_buffer`
+    :return: how many transitions were added
+    :raises DataError: there are no rewards or actions, or more transitions than fit; or the buffer
+        saves memory and so has no place for the observations that episodes end with
+    """
+    data, n_envs = demonstrations, buffer.n_envs
+    _refuse_what_does_not_fit(data, buffer.buffer_size, n_envs)
+    if buffer.optimize_memory_usage:
+        raise DataError(
+            "a replay buffer with optimize_memory_usage=True has no place for the observations "
+            "that episodes end with; build the model without it"
+        )
+    n_rows = len(data) // n_envs
+    if n_rows * n_envs < len(data):
+        warn(f"the last {len(data) - n_rows * n_envs} steps are left out, to fill {n_envs} parts")
+    if (data.terminations & data.truncations).any():
+        warn("episodes that both terminated and were truncated are stored as terminated")
+    index = np.arange(n_rows * n_envs).reshape(n_envs, n_rows)
+    actions = _scaled(data.actions, buffer.action_space) if scaled_actions else data.actions
+    fills_columns = type(buffer).add in (ReplayBuffer.add, DictReplayBuffer.add)
+    (_write_columns if fills_columns else _add_steps)(data, actions, index, buffer)
+    return index.size
+
+
+def _write_columns(
+    data: Demonstrations, actions: np.ndarray, index: np.ndarray, buffer: ReplayBuffer
+) -> None:
+    n_envs, n_rows = index.shape
+    index = index.ravel()
+    timeouts = data.truncations & ~data.terminations
+    knows_timeouts = buffer.handle_timeout_termination
     columns: list[tuple[Any, Any]] = [
         (buffer.observations, data.observations_at(index)),
         (buffer.next_observations, data.next_observations_at(index)),
         (buffer.actions, actions[index]),
         (buffer.rewards, data.rewards[index]),  # type: ignore[index]
-        (buffer.dones, (data.terminations | data.truncations)[index]),
-        (buffer.timeouts, (data.truncations & ~data.terminations)[index]),
+        # Where there is no column for the reason, an end has to be one that has no value after it.
+        (buffer.dones, (data.terminations | (timeouts & knows_timeouts))[index]),
+        (buffer.timeouts, (timeouts & knows_timeouts)[index]),
     ]
+    rows = (buffer.pos + np.arange(n_rows)) % buffer.buffer_size
     for target, values in columns:
         places = dict(col.named(target))
         for name, column in col.named(values):
-            # Each environment gets consecutive steps.
             parts = column.reshape(n_envs, n_rows, *places[name].shape[2:])
-            places[name][:n_rows] = parts.swapaxes(0, 1)
-    buffer.full, buffer.pos = n_rows == buffer.buffer_size, n_rows % buffer.buffer_size
-    return buffer
+            places[name][rows] = parts.swapaxes(0, 1)
+    stop = buffer.pos + n_rows
+    buffer.full, buffer.pos = buffer.full or stop >= buffer.buffer_size, stop % buffer.buffer_size
 
 
-def _refuse_what_does_not_fit(data: Demonstrations, buffer_size: int, n_envs: int) -> None:
-    n_rows = len(data) // n_envs
+def _add_steps(
+    data: Demonstrations, actions: np.ndarray, index: np.ndarray, buffer: ReplayBuffer
+) -> None:
+    assert data.rewards is not None
+    ends = np.zeros(len(data), dtype=bool)
+    ends[data.offsets[1:] - 1] = True
+    ends[index[:, -1]] = True
+    for steps in index.T:
+        timeouts = ends[steps] & ~data.terminations[steps]
+        buffer.add(
+            data.observations_at(steps),  # type: ignore[arg-type]
+            data.next_observations_at(steps),  # type: ignore[arg-type]
+            actions[steps],
+            data.rewards[steps],
+            ends[steps],
+            [{"TimeLimit.truncated": bool(timeout)} for timeout in timeouts],
+        )
+
+
+def _refuse_what_does_not_fit(data: Demonstrations, n_places: int, n_envs: int) -> None:
+    """:param n_places: steps of each environment that fit"""
+    require_actions(data, "a replay buffer")
     if data.rewards is None:
         raise DataError("a replay buffer needs rewards, and these demonstrations have none")
-    if n_rows == 0 or buffer_size // n_envs < n_rows:
+    if not 0 < len(data) // n_envs <= n_places:
         raise DataError(
             f"{len(data)} transitions for {n_envs} environments do not fit into a buffer of "
-            f"{buffer_size}; take a larger buffer_size, or select episodes"
+            f"{n_places * n_envs}; take a larger buffer_size, or select episodes"
         )
-    if n_rows * n_envs < len(data):
-        warn(f"the last {len(data) - n_rows * n_envs} steps are left out, to fill {n_envs} parts")
-    if (data.terminations & data.truncations).any():
-        warn("episodes that both terminated and were truncated are stored as terminated")
 
 
 def _rows_in_order(buffer: ReplayBuffer) -> np.ndarray:

@@ -15,7 +15,8 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_il_plus import collect, evaluate, make
-from sb3_il_plus.adapters.sqil import SQIL, _concatenate
+from sb3_il_plus.adapters.sqil import SQIL
+from sb3_il_plus.data.replay_mixing import concatenate
 from sb3_il_plus.environments import make_env, make_vec
 from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.evaluation import evaluate_random
@@ -97,7 +98,7 @@ def test_vec_normalize_shows_both_halves_the_same_and_leaves_rewards(cartpole_de
 def test_empty_fields_of_batches_stay_empty():
     # Newer versions of SB3 have a field `discounts` that may be None, which th.cat refuses.
     half = ReplayBufferSamples(*[th.ones(2, 1)] * 4, None)
-    joined = _concatenate(half, half)
+    joined = concatenate(half, half)
     assert joined[-1] is None and joined.observations.shape == (4, 1)
 
 
