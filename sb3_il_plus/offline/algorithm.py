@@ -106,6 +106,7 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
         self._batches: TransitionSampler | None = None
         self._figures = Figures()
         self._diverged = False
+        self._is_set_up = False
         super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
 
     # -- what an algorithm is ------------------------------------------------------------------
@@ -190,11 +191,12 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
         """Give it (other) data; networks, optimisers and the data's normalisation stay."""
         super().set_demonstrations(demonstrations)
         check_offline_data(self._require_demonstrations(), self.batch_size)
-        if hasattr(self, "actor"):
+        if self._is_set_up:
             self._connect_data()
 
     def _connect_data(self) -> None:
         """Sample from the data; the first data decides how all is normalised."""
+        self._is_set_up = True
         if self.demonstrations is None:
             return
         data = self.demonstrations

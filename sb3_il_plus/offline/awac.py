@@ -88,7 +88,10 @@ class AWAC(ActorCritic):
         with th.no_grad():
             actions = (means + log_std.exp() * batch.noise["policy"]).clamp(-1.0, 1.0)
             baseline = self.critics.fixed_values(batch.observations, actions).amin(0)
-            weights = self._weights(values.amin(0) - baseline)
+            advantages = values.amin(0) - baseline
+            weights = advantage_weights(
+                advantages, self.lam, self.normalize_weights, self.max_weight
+            )
         actor_loss = -(weights * gaussian_log_prob(batch.actions, means, log_std)).mean()
         self._minimize_critics(critic_loss)
         self._minimize_actor(actor_loss)
@@ -98,7 +101,14 @@ class AWAC(ActorCritic):
     def _sample(self, observations: th.Tensor, noise: th.Tensor, log_std: th.Tensor) -> th.Tensor:
         return (self.actor.frozen(observations) + log_std.exp() * noise).clamp(-1.0, 1.0)
 
-    def _weights(self, advantages: th.Tensor) -> th.Tensor:
-        if self.normalize_weights:
-            return th.softmax(advantages / self.lam, 0) * len(advantages)
-        return (advantages / self.lam).exp().clamp(max=self.max_weight)
+
+def advantage_weights(
+    advantages: th.Tensor, lam: float, normalize: bool, max_weight: float
+) -> th.Tensor:
+    """Equation 13: exp(advantage / lam), shape (B,); with the mean 1, or clipped.
+
+    :param advantages: shape (B,)
+    """
+    if normalize:
+        return th.softmax(advantages / lam, 0) * len(advantages)
+    return (advantages / lam).exp().clamp(max=max_weight)

@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     observations: th.Tensor
     """Shape (B, features): normalised where asked for, choices one-hot."""
     actions: th.Tensor
-    """Shape (B, action dimension), scaled to [-1, 1]."""
+    """Shape (B, action dimension), scaled to [-1, 1]; or the numbers of choices, shape (B,)."""
     next_observations: th.Tensor
     """Shape (B, features): where the step led."""
     rewards: th.Tensor

@@ -99,12 +99,7 @@ class IQL(ActorCritic):
         rate = super()._learning_rate_of(name)
         if name != "policy.actor.optimizer" or not self.decay_actor_learning_rate:
             return rate
-
-        def decayed(progress_remaining: float) -> float:
-            now = rate(progress_remaining) if callable(rate) else rate
-            return now * 0.5 * (1.0 + math.cos(math.pi * (1.0 - progress_remaining)))
-
-        return decayed
+        return cosine_decay(rate)
 
     def _update(self, batch: Batch) -> Mapping[str, th.Tensor]:
         with th.no_grad():
@@ -130,6 +125,16 @@ class IQL(ActorCritic):
             "critic_loss": critic_loss,
             "q_value": values.mean(),
         }
+
+
+def cosine_decay(rate: float | Schedule) -> Schedule:
+    """A learning rate that falls to 0 by a cosine, as the authors' does for the actor."""
+
+    def decayed(progress_remaining: float) -> float:
+        now = rate(progress_remaining) if callable(rate) else rate
+        return now * 0.5 * (1.0 + math.cos(math.pi * (1.0 - progress_remaining)))
+
+    return decayed
 
 
 def expectile_loss(target: th.Tensor, values: th.Tensor, expectile: float) -> th.Tensor:
