@@ -204,6 +204,18 @@ class DemonstrationAlgorithm(BaseAlgorithm):
 
     # -- networks --------------------------------------------------------------------------------
 
+    def _build_policy(self) -> None:
+        """Build the policy as SB3 does, with the demonstrations' statistics where asked for."""
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self.policy = self.policy_class(
+            self.observation_space,
+            self.action_space,
+            self.lr_schedule,
+            **self._build_policy_kwargs(),
+        ).to(self.device)
+        self._set_observation_statistics()
+
     def _build_policy_kwargs(self) -> dict[str, Any]:
         """The policy's arguments, with the normalising features extractor where asked for."""
         if not self.normalize_observations:

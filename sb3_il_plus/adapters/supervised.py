@@ -40,8 +40,8 @@ from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.entries import as_entries
 from sb3_il_plus.data.masks import OBSERVED_MASK, action_masks_of
-from sb3_il_plus.data.sampling import ActionBatches, Batches
-from sb3_il_plus.errors import InapplicableError, UnknownNameError, UserError, suggest
+from sb3_il_plus.data.sampling import ActionBatches, Batches, check_batch_sizes
+from sb3_il_plus.errors import InapplicableError, UnknownNameError, suggest
 from sb3_il_plus.randomness import child_generator
 from sb3_il_plus.registry import registry
 
@@ -119,12 +119,7 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
                     f"{suggest(policy, list(self.policy_aliases))}"
                 )
         super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
-        if batch_size < 1:
-            raise UserError(f"batch_size={batch_size} must be at least 1")
-        if minibatch_size is not None and (minibatch_size < 1 or batch_size % minibatch_size):
-            raise UserError(
-                f"minibatch_size={minibatch_size} must be a divisor of batch_size={batch_size}"
-            )
+        check_batch_sizes(batch_size, minibatch_size)
         self.batch_size = batch_size
         self.minibatch_size = minibatch_size
         self.loss: Loss = loss
@@ -178,17 +173,6 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
         if not optimizer_kwargs or policy_kwargs.keys() & {"optimizer_class", "optimizer_kwargs"}:
             return policy_kwargs
         return {**policy_kwargs, "optimizer_kwargs": optimizer_kwargs}
-
-    def _build_policy(self) -> None:
-        self._setup_lr_schedule()
-        self.set_random_seed(self.seed)
-        self.policy = self.policy_class(
-            self.observation_space,
-            self.action_space,
-            self.lr_schedule,
-            **self._build_policy_kwargs(),
-        ).to(self.device)
-        self._set_observation_statistics()
 
     @property
     def _scales_actions(self) -> bool:

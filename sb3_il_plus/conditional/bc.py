@@ -33,8 +33,8 @@ from sb3_il_plus.conditional.policies import (
     UnconditionalPolicy,
 )
 from sb3_il_plus.data.demonstrations import Demonstrations
-from sb3_il_plus.data.sampling import ActionBatches, Batches
-from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.data.sampling import ActionBatches, Batches, check_batch_sizes
+from sb3_il_plus.errors import InapplicableError
 from sb3_il_plus.randomness import child_generator
 from sb3_il_plus.supervised.validated import ValidatedLearning, ValidationArguments
 
@@ -106,12 +106,7 @@ class ConditionalBC(ValidatedLearning):
     ) -> None:
         self._batches: Batches | None = None
         super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
-        if batch_size < 1:
-            raise UserError(f"batch_size={batch_size} must be at least 1")
-        if minibatch_size is not None and (minibatch_size < 1 or batch_size % minibatch_size):
-            raise UserError(
-                f"minibatch_size={minibatch_size} must be a divisor of batch_size={batch_size}"
-            )
+        check_batch_sizes(batch_size, minibatch_size)
         self.batch_size = batch_size
         self.minibatch_size = minibatch_size
         self.loss: Loss = loss
@@ -132,15 +127,7 @@ class ConditionalBC(ValidatedLearning):
             )
 
     def _setup_model(self) -> None:
-        self._setup_lr_schedule()
-        self.set_random_seed(self.seed)
-        self.policy = self.policy_class(
-            self.observation_space,
-            self.action_space,
-            self.lr_schedule,
-            **self._build_policy_kwargs(),
-        ).to(self.device)
-        self._set_observation_statistics()
+        self._build_policy()
         self._objective = Objective.of(
             self.action_space,
             self.loss,

@@ -18,7 +18,7 @@ from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.balanced import BalancedSampler
 from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.data.demonstrations import Demonstrations
-from sb3_il_plus.errors import DataError
+from sb3_il_plus.errors import DataError, UserError
 
 TensorColumns = th.Tensor | dict[str, th.Tensor]
 
@@ -42,6 +42,20 @@ def take_rows(columns: TensorColumns, rows: th.Tensor) -> TensorColumns:
     if isinstance(columns, dict):
         return {key: column[rows] for key, column in columns.items()}
     return columns[rows]
+
+
+def check_batch_sizes(batch_size: int, minibatch_size: int | None) -> None:
+    """Make sure that batches can be computed in equal parts.
+
+    :param minibatch_size: rows of a part; None for the whole batch
+    :raises UserError: one is no positive number, or the second does not divide the first
+    """
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size} must be at least 1")
+    if minibatch_size is not None and (minibatch_size < 1 or batch_size % minibatch_size):
+        raise UserError(
+            f"minibatch_size={minibatch_size} must be a divisor of batch_size={batch_size}"
+        )
 
 
 class EpochSampler:

@@ -141,12 +141,7 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
     # -- networks and data ---------------------------------------------------------------------
 
     def _setup_model(self) -> None:
-        self._setup_lr_schedule()
-        self.set_random_seed(self.seed)
-        policy_kwargs = self._build_policy_kwargs()
-        self.policy = self.policy_class(
-            self.observation_space, self.action_space, self.lr_schedule, **policy_kwargs
-        ).to(self.device)
+        self._build_policy()
         if any(True for _ in self._extractor.parameters()):
             raise InapplicableError(
                 f"{type(self).__name__} reads vectors, and {type(self._extractor).__name__} has "
