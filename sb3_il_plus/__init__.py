@@ -21,12 +21,18 @@ _HOME = {
     "Demonstrations": "sb3_il_plus.data.demonstrations",
     "DemonstrationAlgorithm": "sb3_il_plus.algorithm",
     "Density": "sb3_il_plus.adapters.density",
+    "DiscreteAWAC": "sb3_il_plus.offline.discrete_awac",
+    "DiscreteBCQ": "sb3_il_plus.offline.discrete_bcq",
+    "DiscreteCQL": "sb3_il_plus.offline.discrete_cql",
+    "DiscreteCRR": "sb3_il_plus.offline.discrete_crr",
+    "DiscreteIQL": "sb3_il_plus.offline.discrete_iql",
     "Expert": "sb3_il_plus.experts.expert",
     "GAIL": "sb3_il_plus.adapters.gail",
     "IQL": "sb3_il_plus.offline.iql",
     "MCEIRL": "sb3_il_plus.adapters.mce_irl",
     "GAIfO": "sb3_il_plus.adapters.gaifo",
     "OfflineOnlineReplayBuffer": "sb3_il_plus.data.replay_mixing",
+    "OfflineDQN": "sb3_il_plus.offline.offline_dqn",
     "PreferenceComparisons": "sb3_il_plus.adapters.preference_comparisons",
     "SQIL": "sb3_il_plus.adapters.sqil",
     "TD3BC": "sb3_il_plus.offline.td3_bc",
@@ -82,7 +88,13 @@ if TYPE_CHECKING:
     from sb3_il_plus.experts.training import train_expert as train_expert
     from sb3_il_plus.offline.awac import AWAC as AWAC
     from sb3_il_plus.offline.cql import CQL as CQL
+    from sb3_il_plus.offline.discrete_awac import DiscreteAWAC as DiscreteAWAC
+    from sb3_il_plus.offline.discrete_bcq import DiscreteBCQ as DiscreteBCQ
+    from sb3_il_plus.offline.discrete_cql import DiscreteCQL as DiscreteCQL
+    from sb3_il_plus.offline.discrete_crr import DiscreteCRR as DiscreteCRR
+    from sb3_il_plus.offline.discrete_iql import DiscreteIQL as DiscreteIQL
     from sb3_il_plus.offline.iql import IQL as IQL
+    from sb3_il_plus.offline.offline_dqn import OfflineDQN as OfflineDQN
     from sb3_il_plus.offline.td3_bc import TD3BC as TD3BC
     from sb3_il_plus.persistence import load_model as load_model
     from sb3_il_plus.registry import get as get

@@ -238,6 +238,7 @@ def _offline(
     name: str, entry_point: str, summary: str, paper: str, action_spaces: tuple[str, ...]
 ) -> AlgorithmSpec:
     """An algorithm that learns from fixed data with rewards."""
+    limit = _CONTINUOUS if action_spaces == ("Box",) else _VALUED
     return AlgorithmSpec(
         name=name,
         entry_point=f"sb3_il_plus.offline.{entry_point}",
@@ -248,7 +249,7 @@ def _offline(
         action_spaces=action_spaces,
         observation_spaces=_VECTORS,
         timestep="gradient update",
-        limits=f"its networks read vectors, and {_CONTINUOUS}",
+        limits=f"its networks read vectors, and {limit}",
     )
 
 
@@ -280,6 +281,48 @@ OFFLINE_RL = (
         "CQL: SAC, with critics that are kept low where there is no data",
         "Kumar et al. 2020, arXiv:2006.04779",
         ("Box",),
+    ),
+    _offline(
+        "offline_dqn",
+        "offline_dqn:OfflineDQN",
+        "Offline DQN: double DQN on fixed data, the naive reference",
+        "van Hasselt, Guez and Silver 2016, arXiv:1509.06461",
+        ("Discrete",),
+    ),
+    _offline(
+        "discrete_cql",
+        "discrete_cql:DiscreteCQL",
+        "Discrete CQL: double DQN, with values that are kept low where there is no data",
+        "Kumar et al. 2020, arXiv:2006.04779",
+        ("Discrete",),
+    ),
+    _offline(
+        "discrete_bcq",
+        "discrete_bcq:DiscreteBCQ",
+        "Discrete BCQ: double DQN among the choices that the data makes often enough",
+        "Fujimoto et al. 2019, arXiv:1910.01708",
+        ("Discrete",),
+    ),
+    _offline(
+        "discrete_iql",
+        "discrete_iql:DiscreteIQL",
+        "Discrete IQL: IQL with an actor that gives probabilities of choices",
+        "Kostrikov, Nair and Levine 2022, arXiv:2110.06169",
+        ("Discrete",),
+    ),
+    _offline(
+        "discrete_awac",
+        "discrete_awac:DiscreteAWAC",
+        "Discrete AWAC: cloning of choices, weighted by their advantage over the policy's",
+        "Nair et al. 2020, arXiv:2006.09359",
+        ("Discrete",),
+    ),
+    _offline(
+        "discrete_crr",
+        "discrete_crr:DiscreteCRR",
+        "Discrete CRR: cloning of choices that are better than the policy's own",
+        "Wang et al. 2020, arXiv:2006.15134",
+        ("Discrete",),
     ),
 )
 

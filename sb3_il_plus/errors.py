@@ -36,6 +36,6 @@ def suggest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
         return "; did you mean " + " or ".join(repr(match) for match in near) + "?"
-    if len(known) <= 30:
+    if len(known) <= 60:
         return f"; known: {', '.join(sorted(known))}"
     return ""
