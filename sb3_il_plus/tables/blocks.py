@@ -23,7 +23,7 @@ HEADERS = (
 )
 _LONGEST_ERROR = 60
 
-_RETURN_NOTES = (
+RETURN_NOTES = (
     "return: mean over runs of the mean return of a run's evaluation episodes, "
     "± 95 % t-interval over runs. A run is one training with its own seed; for expert and "
     "random it is one evaluation with its own seed.",
@@ -99,7 +99,7 @@ def scores_block(table: Table) -> Block:
 
 def notes(table: Table) -> list[str]:
     """What a reader must know of the tasks' figures, and which runs failed."""
-    lines = list(_RETURN_NOTES)
+    lines = list(RETURN_NOTES)
     for section in table.sections:
         lines += section_block(section).notes
     return lines + [f"{name} failed: {error}" for name, error in table.errors]

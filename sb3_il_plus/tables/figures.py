@@ -1,9 +1,10 @@
-"""The figures of a report without rounding, as CSV."""
+"""The figures of a report without rounding, as CSV, and all runs behind them, as Parquet."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,6 +31,23 @@ _ROW = (
 _INTERVALS = ("mean", "mean_ci95_low", "mean_ci95_high", "iqm", "iqm_ci95_low", "iqm_ci95_high")
 
 
+_RUN = ("id", "kind", "label", "status", "error", "seconds", "command", "machine", "ended")
+_SETTINGS = ("environment", "algorithm", "run", "seed", "n_envs")
+_RESULT = (
+    "mean_return",
+    "returns",
+    "lengths",
+    "timestep",
+    "timesteps",
+    "environment_steps",
+    "expert_queries",
+    "training_seconds",
+    "n_episodes",
+    "n_transitions",
+)
+_AS_JSON = ("settings", "needs", "versions")
+
+
 def to_csv(table: Table) -> str:
     """One line per task and row, with the score of its runs behind the rest."""
     headers = [*_ROW, *(f"score_{name}" for name in _INTERVALS)]
@@ -53,6 +71,28 @@ def improvement_to_csv(table: Table) -> str:
             for pair in table.improvements
         ),
     )
+
+
+def to_parquet(table: Table) -> bytes | None:
+    """One row per job that ended. What is nested is JSON; None where pyarrow is not installed."""
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        return None
+    rows = []
+    for record in table.records:
+        result = record.get("result", {})
+        rows.append(
+            {name: record.get(name) for name in _RUN}
+            | {name: record["settings"].get(name) for name in _SETTINGS}
+            | {name: result.get(name) for name in _RESULT}
+            | {name: json.dumps(record.get(name)) for name in _AS_JSON}
+            | {name: json.dumps(result.get(name)) for name in ("curve", "hyperparameters")}
+        )
+    written = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(rows), written)
+    return written.getvalue()
 
 
 def _row(section: Section, row: Row) -> list[Any]:

@@ -79,7 +79,7 @@ def draw_bars(table: Table, path: Path) -> None:
         for panel, section, algorithms in zip(panels, table.sections, rows, strict=True):
             for position, row in enumerate(algorithms):
                 _draw_bar(panel, position, row, section, table)
-            _draw_references(panel, section, vertical=True)
+            draw_references(panel, section, vertical=True)
             name_rows(panel, [row.name for row in algorithms])
             panel.set_xlim(*_limits(section))
             if len(rows) > 1:
@@ -115,10 +115,21 @@ def look(name: str, table: Table) -> tuple[str, str]:
     return _COLOURS[number % len(_COLOURS)], _LINE_STYLES[number % len(_LINE_STYLES)]
 
 
+def draw_references(panel: Axes, section: Section, vertical: bool = False) -> None:
+    """Lines for the returns of expert and random policy."""
+    draw = panel.axvline if vertical else panel.axhline
+    for name, value, style in (
+        ("expert", section.expert_mean, (0, (6, 2))),
+        ("random", section.mean_of(RANDOM), (0, (1, 2))),
+    ):
+        if value is not None:
+            draw(value, color=GREY, linestyle=style, linewidth=1.5, label=name)
+
+
 def _draw_curves_panel(panel: Axes, section: Section, unit: str, table: Table) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _draw_references(panel, section)
+    draw_references(panel, section)
     for row in section.rows:
         if row.curve is not None and row.curve.timestep == unit:
             _draw_curve(panel, row, row.curve, table)
@@ -155,16 +166,6 @@ def _draw_bar(panel: Axes, position: int, row: Row, section: Section, table: Tab
     panel.errorbar(figures.mean, position, xerr=figures.half_width, color="black", capsize=4)
     offsets = np.linspace(-0.15, 0.15, len(row.returns)) if len(row.returns) > 1 else [0.0]
     panel.scatter(row.returns, position + np.array(offsets), s=14, color="black", zorder=3)
-
-
-def _draw_references(panel: Axes, section: Section, vertical: bool = False) -> None:
-    draw = panel.axvline if vertical else panel.axhline
-    for name, value, style in (
-        ("expert", section.expert_mean, (0, (6, 2))),
-        ("random", section.mean_of(RANDOM), (0, (1, 2))),
-    ):
-        if value is not None:
-            draw(value, color=GREY, linestyle=style, linewidth=1.5, label=name)
 
 
 def _limits(section: Section) -> tuple[float, float]:

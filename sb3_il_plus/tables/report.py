@@ -2,8 +2,9 @@
 
 table.md table.tex                  the same texts, as Markdown and for LaTeX with booktabs
 table.csv scores.csv improvement.csv    the figures without rounding
-runs.jsonl                          the records of all jobs that ended
+runs.jsonl runs.parquet             the records of all jobs that ended (Parquet wants pyarrow)
 *.png *.svg                         the plots
+report.html                         all of it on one page
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sb3_il_plus.tables.blocks import HEADERS, Block, blocks, notes, scores_block, section_block
-from sb3_il_plus.tables.figures import improvement_to_csv, scores_to_csv, to_csv
+from sb3_il_plus.tables.figures import improvement_to_csv, scores_to_csv, to_csv, to_parquet
+from sb3_il_plus.tables.page import to_html
 from sb3_il_plus.tables.runs import RunFolder
 from sb3_il_plus.tables.summary import Section, Table, summarise
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table as RichTable
 
-__all__ = ["notes", "to_csv", "to_latex", "to_markdown", "to_rich", "write_report"]
+__all__ = ["notes", "to_csv", "to_html", "to_latex", "to_markdown", "to_rich", "write_report"]
 
 _NARROW = {
     "% of expert": "% of\nexpert",
@@ -41,14 +43,21 @@ _LATEX = {
 }
 
 
+_PLOTS: dict[str, str] = {
+    "learning_curves": "Learning curves",
+    "bars": "Final returns",
+    "demonstrations_curve": "Return against demonstrations",
+    "intervals": "Scores over all tasks",
+    "performance_profiles": "Performance profiles",
+}
+"""File -> title, in the order of the page."""
+
+
 def write_report(folder: RunFolder) -> Table:
     """Write all files of the report.
 
     :raises FileError: the folder holds no table, or cannot be written
     """
-    from sb3_il_plus.tables.plots import draw_bars, draw_curves
-    from sb3_il_plus.tables.score_plots import draw_intervals, draw_profiles
-
     table = summarise(folder)
     texts = {
         "table.md": to_markdown(table),
@@ -60,11 +69,26 @@ def write_report(folder: RunFolder) -> Table:
     }
     for name, text in texts.items():
         folder.write_text(name, text)
+    if (runs := to_parquet(table)) is not None:
+        folder.write_bytes("runs.parquet", runs)
+    folder.write_text("report.html", to_html(table, _draw(table, folder)))
+    return table
+
+
+def _draw(table: Table, folder: RunFolder) -> dict[str, bytes]:
+    """Draw all plots: title -> SVG."""
+    from sb3_il_plus.tables.amount_plots import draw_amounts
+    from sb3_il_plus.tables.plots import draw_bars, draw_curves
+    from sb3_il_plus.tables.score_plots import draw_intervals, draw_profiles
+
     draw_curves(table, folder.path / "learning_curves")
     draw_bars(table, folder.path / "bars")
     draw_intervals(table, folder.path / "intervals")
     draw_profiles(table, folder.path / "performance_profiles")
-    return table
+    drawn = dict(_PLOTS)
+    if not draw_amounts(table, folder.path / "demonstrations_curve"):
+        del drawn["demonstrations_curve"]
+    return {title: (folder.path / f"{name}.svg").read_bytes() for name, title in drawn.items()}
 
 
 def to_markdown(table: Table) -> str:

@@ -5,7 +5,7 @@
     runs/<job id>.json          one record per job that ended: its settings and result, or its error
     experts/ demonstrations/ models/    what jobs hand to each other and to you, named by job id
     logs/                       what a job printed, where it printed anything
-    table.md table.tex *.csv runs.jsonl *.png *.svg     the report, written from the records alone
+    report.html table.md table.tex *.csv runs.* *.png *.svg     the report, from the records alone
 
 Every file appears complete or not at all, so whatever is killed, what is there can be trusted.
 """
@@ -147,5 +147,9 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file of the folder."""
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file of the folder."""
         with atomic_write(self.path / name) as file:
-            file.write(text.encode())
+            file.write(content)

@@ -81,12 +81,14 @@ class Section:
     :param name: of the task; the environment's id where that says it all
     :param rows: expert, random policy, then the algorithms in the order of the specification
     :param published: scores to measure by in place of the measured expert and random policy
+    :param source: settings that made its demonstrations
     """
 
     name: str
     environment: str
     rows: Sequence[Row]
     published: ReferenceScores | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def mean_of(self, name: str) -> float | None:
         """Mean return of a row, where it exists and has runs."""
@@ -225,7 +227,8 @@ def _section(
     if use_published:
         with contextlib.suppress(UnknownNameError):
             published = ReferenceScores.d4rl(environment)
-    return Section(name, environment, rows, published)
+    source = jobs[by_row[DEMONSTRATIONS][0]]["settings"] if DEMONSTRATIONS in by_row else {}
+    return Section(name, environment, rows, published, source)
 
 
 def _row(

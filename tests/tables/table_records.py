@@ -40,9 +40,15 @@ class Records:
         self.folder.write_text("jobs.json", json.dumps(self.jobs))
 
     def train(
-        self, id_: str, name: str, mean: float | str | None, seconds: float = 1.0, **shared: Any
+        self,
+        id_: str,
+        name: str,
+        mean: float | str | None,
+        seconds: float = 1.0,
+        data: str = "d",
+        **shared: Any,
     ) -> None:
-        """A training on the demonstrations `d`."""
+        """A training on the demonstrations `data`."""
         outcome = mean
         if isinstance(mean, float):
             points = [(0, 0.0), (50, mean / 2), (100, mean)]
@@ -54,4 +60,4 @@ class Records:
                 "expert_queries": 0,
                 "training_seconds": seconds,
             }
-        self.add(id_, "training", outcome, {"demonstrations": "d"}, algorithm=name, **shared)
+        self.add(id_, "training", outcome, {"demonstrations": data}, algorithm=name, **shared)
