@@ -68,6 +68,7 @@ def evaluate(
     seed: int | None = None,
     deterministic: bool = True,
     n_envs: int = 1,
+    callback: Callable[[dict[str, Any], dict[str, Any]], None] | None = None,
 ) -> Evaluation:
     """Run an agent and return the true return of each episode.
 
@@ -80,6 +81,8 @@ def evaluate(
     :param seed: of the environments and of sampled actions; the same seed gives the same result
     :param deterministic: the most likely actions instead of sampled ones
     :param n_envs: copies to run, where `env` is an id
+    :param callback: called for each copy after each of its steps, as SB3's `evaluate_policy` does:
+        with that function's local and global variables
     :raises InapplicableError: the model was trained on other spaces
     """
     if n_episodes < 1:
@@ -95,7 +98,12 @@ def evaluate(
             venv.seed(child_seed(seed, "evaluation"))
         with frozen(venv), global_seed(seed):
             returns, lengths = evaluate_policy(
-                actor, venv, n_episodes, deterministic, return_episode_rewards=True
+                actor,
+                venv,
+                n_episodes,
+                deterministic,
+                callback=callback,
+                return_episode_rewards=True,
             )
     return Evaluation(np.asarray(returns, dtype=np.float64), np.asarray(lengths, dtype=np.int64))
 

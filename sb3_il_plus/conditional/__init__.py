@@ -1,18 +1,21 @@
 """Imitation of an expert that is told what to do: one policy, many commands.
 
 `driving/` is a task of our own with commands, `wrappers.py` puts the command into the observations
-of any other, `commands.py` looks after it in data, `policies.py` has policies that read it, and
-`bc.py` trains them.
+of any other, `commands.py` looks after it in data, `policies.py` has policies that read it,
+`bc.py` trains them, `noise.py` and `augmentation.py` make them robust, and `measures.py` and
+`plots.py` say whether they do as they are told.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "ActionAgreement": "measures",
     "BranchedPolicy": "policies",
     "COMMAND": "commands",
     "CilPerception": "perception",
     "CilPolicy": "policies",
+    "CommandEvaluation": "measures",
     "CommandInputPolicy": "policies",
     "CommandStatistics": "commands",
     "CommandWrapper": "wrappers",
@@ -23,12 +26,16 @@ _HOME = {
     "InfoCommand": "wrappers",
     "MissingCommandWarning": "commands",
     "MissionCommand": "wrappers",
+    "NoiseInjection": "noise",
     "Perception": "perception",
     "PlannerCommand": "wrappers",
     "UnconditionalPolicy": "policies",
     "VocabularyCommand": "wrappers",
+    "action_agreement": "measures",
     "command_statistics": "commands",
+    "evaluate_commands": "measures",
     "goals_as_commands": "commands",
+    "plot_commands": "plots",
     "with_commands": "commands",
 }
 
@@ -42,8 +49,14 @@ if TYPE_CHECKING:
     from sb3_il_plus.conditional.commands import command_statistics as command_statistics
     from sb3_il_plus.conditional.commands import goals_as_commands as goals_as_commands
     from sb3_il_plus.conditional.commands import with_commands as with_commands
+    from sb3_il_plus.conditional.measures import ActionAgreement as ActionAgreement
+    from sb3_il_plus.conditional.measures import CommandEvaluation as CommandEvaluation
+    from sb3_il_plus.conditional.measures import action_agreement as action_agreement
+    from sb3_il_plus.conditional.measures import evaluate_commands as evaluate_commands
+    from sb3_il_plus.conditional.noise import NoiseInjection as NoiseInjection
     from sb3_il_plus.conditional.perception import CilPerception as CilPerception
     from sb3_il_plus.conditional.perception import Perception as Perception
+    from sb3_il_plus.conditional.plots import plot_commands as plot_commands
     from sb3_il_plus.conditional.policies import BranchedPolicy as BranchedPolicy
     from sb3_il_plus.conditional.policies import CilPolicy as CilPolicy
     from sb3_il_plus.conditional.policies import CommandInputPolicy as CommandInputPolicy

@@ -1,19 +1,17 @@
 """The plots of a report that show returns: learning curves and a bar chart, as PNG and SVG.
 
-Colours are those of Okabe and Ito (2008), which people with colour blindness can tell apart; line
-styles differ as well, so that the curves survive a black-and-white printer.
+Line styles differ as well as colours, so that the curves survive a black-and-white printer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sb3_il_plus.files import atomic_write
+from sb3_il_plus.plotting import COLOURS, GREY, figure, name_rows
 from sb3_il_plus.tables.statistics import estimate
 from sb3_il_plus.tables.summary import RANDOM, Curve, Row, Section, Table
 
@@ -22,23 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINE_STYLES = ("-", "--", "-.", ":")
-GREY = "#595959"
 _FEWEST_FOR_BAND = 5
 """With fewer runs, an interval at each point says less than the runs themselves."""
 
 _AXIS_LABELS = {"environment step": "environment steps", "gradient update": "gradient updates"}
-_STYLE: Any = {
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "svg.hashsalt": "sb3_il_plus",
-}
 
 
 def draw_curves(table: Table, path: Path) -> None:
@@ -101,18 +87,10 @@ def draw_legend(drawn: Figure, names: Sequence[str]) -> None:
         drawn.legend(handles=shown, loc="outside right center")
 
 
-def name_rows(panel: Axes, names: Sequence[str]) -> None:
-    """Names from top to bottom in place of numbers on the vertical axis."""
-    panel.set_yticks(range(len(names)), names)
-    panel.set_ylim(len(names) - 0.4, -0.6)
-    panel.grid(axis="y", visible=False)
-    panel.tick_params(axis="y", length=0)
-
-
 def look(name: str, table: Table) -> tuple[str, str]:
     """Colour and line style of an algorithm, the same in every plot of its table."""
     number = table.algorithms.index(name)
-    return _COLOURS[number % len(_COLOURS)], _LINE_STYLES[number % len(_LINE_STYLES)]
+    return COLOURS[number % len(COLOURS)], _LINE_STYLES[number % len(_LINE_STYLES)]
 
 
 def draw_references(panel: Axes, section: Section, vertical: bool = False) -> None:
@@ -184,22 +162,3 @@ def _n_runs(table: Table) -> str:
     if counts == [1]:
         return "1 run"
     return f"{' or '.join(map(str, counts)) or 'no'} runs"
-
-
-@contextmanager
-def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """Give a figure that is written to `path`.png and .svg; no window, no global state.
-
-    The same figure gives the same files, so an SVG holds no date and no random names.
-    """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(_STYLE):
-        drawn = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(drawn)
-        yield drawn
-        for form, metadata in (("png", {}), ("svg", {"Date": None})):
-            with atomic_write(path.with_name(f"{path.name}.{form}")) as file:
-                drawn.savefig(file, format=form, dpi=150, metadata=metadata)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sb3_il_plus.tables.plots import GREY, draw_legend, figure, look, name_rows
+from sb3_il_plus.plotting import GREY, figure, name_rows
+from sb3_il_plus.tables.plots import draw_legend, look
 from sb3_il_plus.tables.scores import profiles
 from sb3_il_plus.tables.statistics import Interval
 from sb3_il_plus.tables.summary import Table
