@@ -262,6 +262,20 @@ OFFLINE_RL = (
         ("Box",),
     ),
     _offline(
+        "rebrac",
+        "rebrac:ReBRAC",
+        "ReBRAC: TD3+BC with penalties of its own for actor and critics, and layer norms",
+        "Tarasov et al. 2023, arXiv:2305.09836",
+        ("Box",),
+    ),
+    _offline(
+        "offline_td3",
+        "td3:OfflineTD3",
+        "TD3 on fixed data, with nothing that keeps it near the data: the naive reference",
+        "Fujimoto, van Hoof and Meger 2018, arXiv:1802.09477",
+        ("Box",),
+    ),
+    _offline(
         "iql",
         "iql:IQL",
         "IQL: expectile regression of values, then cloning of the better actions",

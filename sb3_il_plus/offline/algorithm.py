@@ -126,7 +126,7 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
         """What is random in an update, by name."""
         return {}
 
-    def _extras(self, data: Demonstrations) -> Mapping[str, np.ndarray]:
+    def _extras(self, data: Demonstrations) -> Mapping[str, np.ndarray | th.Tensor]:
         """What it reads of each transition beside those of `Batch`, by name; shape (N, ...)."""
         return {}
 

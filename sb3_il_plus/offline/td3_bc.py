@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Unpack
+from typing import Any, Unpack
 
 import torch as th
 import torch.nn.functional as F
-from stable_baselines3 import TD3
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
-from sb3_il_plus.errors import UserError
-from sb3_il_plus.offline.actor_critic import (
-    ActorCritic,
-    ActorCriticArguments,
-    Critics,
-    squared_error,
-    stacked_actor,
-)
-from sb3_il_plus.offline.batch import Batch, Noise
+from sb3_il_plus.offline.actor_critic import Critics
+from sb3_il_plus.offline.batch import Batch
 from sb3_il_plus.offline.stack import StackedMLP
+from sb3_il_plus.offline.td3 import ActorLoss, OfflineTD3, TD3Arguments
 
 
-class TD3BC(ActorCritic):
+class TD3BC(OfflineTD3):
     """TD3+BC (Fujimoto and Gu 2021, arXiv:2106.06860): a minimalist approach to offline RL.
 
     The critics are TD3's. The actor maximises λ Q1(s, π(s)) - (π(s) - a)² with
@@ -36,16 +28,9 @@ class TD3BC(ActorCritic):
     :param env: optional
     :param demonstrations: data with rewards and continuous actions
     :param alpha: weight of the values against cloning; 2.5 in all the paper's tasks (section 5)
-    :param policy_delay: updates of the critics for each one of the actor and the targets; the code
-        calls it `policy_freq`
-    :param target_policy_noise: deviation of the noise on the target's actions, in scaled actions
-    :param target_noise_clip: largest size of that noise
     :param normalize_observations: as in the paper (section 5)
-    :param kwargs: see `ActorCritic` and `OfflineAlgorithm`
+    :param kwargs: see `OfflineTD3`, `ActorCritic` and `OfflineAlgorithm`
     """
-
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = TD3.policy_aliases
-    online = TD3
 
     def __init__(  # type: ignore[misc]  # one default is not that of the base
         self,
@@ -54,64 +39,23 @@ class TD3BC(ActorCritic):
         demonstrations: Any = None,
         *,
         alpha: float = 2.5,
-        policy_delay: int = 2,
-        target_policy_noise: float = 0.2,
-        target_noise_clip: float = 0.5,
         normalize_observations: bool = True,
         _init_setup_model: bool = True,
-        **kwargs: Unpack[ActorCriticArguments],
+        **kwargs: Unpack[TD3Arguments],
     ) -> None:
-        if policy_delay < 1:
-            raise UserError(f"policy_delay={policy_delay} must be at least 1")
         self.alpha = alpha
-        self.policy_delay = policy_delay
-        self.target_policy_noise = target_policy_noise
-        self.target_noise_clip = target_noise_clip
         super().__init__(
-            policy, env, demonstrations, normalize_observations=normalize_observations, **kwargs
+            policy,
+            env,
+            demonstrations,
+            normalize_observations=normalize_observations,
+            _init_setup_model=_init_setup_model,
+            **kwargs,
         )
-        if _init_setup_model:
-            self._setup_model()
 
-    def _build_networks(self) -> None:
-        super()._build_networks()
-        self.target_actor = stacked_actor(self.policy.actor_target)
-
-    def _noise(self) -> Mapping[str, Noise]:
-        return {"target": Noise((self.action_dim,))}
-
-    def _update(self, batch: Batch) -> Mapping[str, th.Tensor]:
-        noise = batch.noise["target"] * self.target_policy_noise
-        noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
-        target = td3_target(batch, self.target_actor, self.target_critics, noise)
-        values = self.critics.values(batch.observations, batch.actions)
-        critic_loss = squared_error(values, target)
-        self._minimize_critics(critic_loss)
-        figures = {"critic_loss": critic_loss, "q_value": target.mean()}
-        if (self._n_updates + 1) % self.policy_delay == 0:
-            loss = actor_loss(batch, self.actor, self.critics, self.alpha)
-            self._minimize_actor(loss.total)
-            self.target_actor.follow(self.actor, self.tau)
-            self.target_critics.follow(self.critics, self.tau)
-            figures |= {"actor_loss": loss.total, "bc_loss": loss.cloning}
-        return figures
-
-
-@th.no_grad()
-def td3_target(
-    batch: Batch, target_actor: StackedMLP, target_critics: Critics, noise: th.Tensor
-) -> th.Tensor:
-    """r + γ min_i Q'_i(s', π'(s') + noise), shape (B,) (Fujimoto et al. 2018, algorithm 1)."""
-    actions = (target_actor.frozen(batch.next_observations) + noise).clamp(-1.0, 1.0)
-    values = target_critics.fixed_values(batch.next_observations, actions)
-    return batch.rewards + batch.discounts * values.amin(0)
-
-
-class ActorLoss(NamedTuple):
-    """What the actor minimises, and the part of it that clones."""
-
-    total: th.Tensor
-    cloning: th.Tensor
+    def _actor_losses(self, batch: Batch) -> dict[str, th.Tensor]:
+        loss = actor_loss(batch, self.actor, self.critics, self.alpha)
+        return {"actor_loss": loss.total, "bc_loss": loss.cloning}
 
 
 def actor_loss(batch: Batch, actor: StackedMLP, critics: Critics, alpha: float) -> ActorLoss:

@@ -93,6 +93,28 @@ class PlainTD3BC(Plain):
             follow(self.policy.critic_target, self.policy.critic, self.model.tau)
 
 
+class PlainReBRAC(Plain):
+    def step(self, batch):
+        actor, target_actor = self.policy.actor.mu, self.policy.actor_target.mu
+        with th.no_grad():
+            noise = (batch.noise["target"] * 0.2).clamp(-0.5, 0.5)
+            next_actions = (target_actor(batch.next_observations) + noise).clamp(-1, 1)
+            next_value = self.lowest(self.target_critics, batch.next_observations, next_actions)
+            penalty = ((next_actions - batch.extras["next_actions"]) ** 2).sum(1)
+            penalty = th.where(penalty.isnan(), 0.0, penalty)
+            next_value = next_value - self.model.beta2 * penalty
+            target = batch.rewards + batch.discounts * next_value
+        descend(self.td_loss(batch, target), self.critic_optimizer)
+        if self.n_updates % 2 == 1:
+            actions = actor(batch.observations)
+            value = self.lowest(self.critics, batch.observations, actions)
+            cloning = ((actions - batch.actions) ** 2).sum(1).mean()
+            loss = self.model.beta1 * cloning - value.mean() / value.abs().mean().detach()
+            descend(loss, self.actor_optimizer)
+            follow(self.policy.actor_target, self.policy.actor, self.model.tau)
+            follow(self.policy.critic_target, self.policy.critic, self.model.tau)
+
+
 class PlainIQL(Plain):
     def __init__(self, model):
         super().__init__(model)

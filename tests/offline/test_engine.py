@@ -7,11 +7,13 @@ from plain_updates import (
     PlainAWAC,
     PlainCQL,
     PlainIQL,
+    PlainReBRAC,
     PlainTD3BC,
     largest_difference,
 )
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
-from sb3_il_plus import AWAC, CQL, IQL, TD3BC
+from sb3_il_plus import AWAC, CQL, IQL, TD3BC, OfflineTD3, ReBRAC
 from sb3_il_plus.offline.figures import Figures
 from sb3_il_plus.testing.environments import echo_demonstrations
 
@@ -28,13 +30,14 @@ FEW = {"cql_n_actions": 3, "actor_learning_rate": 1e-3}
     ("algorithm", "plain_version", "arguments"),
     [
         (TD3BC, PlainTD3BC, {}),
+        (ReBRAC, PlainReBRAC, {"beta1": 0.5, "beta2": 0.2}),
         (IQL, PlainIQL, {"decay_actor_learning_rate": False, "reward_scale": 0.5}),
         (AWAC, PlainAWAC, {}),
         (CQL, PlainCQL, FEW),
         (CQL, PlainCQL, {**FEW, "cql_lagrange": True, "cql_target_action_gap": 0.3}),
         (CQL, PlainCQL, {**FEW, "cql_max_target_backup": True}),
     ],
-    ids=["td3_bc", "iql", "awac", "cql", "cql-lagrange", "cql-max_target"],
+    ids=["td3_bc", "rebrac", "iql", "awac", "cql", "cql-lagrange", "cql-max_target"],
 )
 def test_a_hundred_updates_equal_those_of_the_plain_version(algorithm, plain_version, arguments):
     data = echo_demonstrations("Box", "Box", n_episodes=20)
@@ -48,6 +51,34 @@ def test_a_hundred_updates_equal_those_of_the_plain_version(algorithm, plain_ver
     assert before == 0
     assert largest_difference(plain, twin) > 0.01  # they have learned something
     assert largest_difference(plain, model) < 1e-5
+
+
+def test_td3_on_fixed_data_is_sb3s(monkeypatch):
+    data = echo_demonstrations("Box", "Box", n_episodes=20)
+    arguments = {"learning_rate": 1e-3, "target_policy_noise": 0.0, **QUICK}
+    model, twin = (OfflineTD3("MlpPolicy", None, data, **arguments) for _ in range(2))
+    online = twin.to_sb3(target_policy_noise=0.0)
+    online._setup_learn(1)
+    monkeypatch.setattr(online.replay_buffer, "sample", lambda *_, **__: as_sb3(twin))
+    online.train(100, batch_size=16)
+    model.learn(100)
+    after, before = (each.policy.state_dict() for each in (online, twin))
+    for name, weights in model.policy.state_dict().items():
+        assert th.allclose(weights, after[name], atol=1e-5), name
+        assert not th.allclose(weights, before[name], atol=1e-3), name
+
+
+def as_sb3(model):
+    """The next batch of a model, as SB3's replay buffer gives it."""
+    batch = model._batches.sample()
+    gone = 1 - batch.discounts / model.gamma
+    return ReplayBufferSamples(
+        batch.observations,
+        batch.actions,
+        batch.next_observations,
+        gone[:, None],
+        batch.rewards[:, None],
+    )
 
 
 def test_critics_in_parts_have_the_same_gradients(monkeypatch):

@@ -12,8 +12,10 @@ from sb3_il_plus.offline.batch import Batch, Noise
 from sb3_il_plus.offline.cql import conservative_gap, cql_actions
 from sb3_il_plus.offline.gaussian import gaussian_log_prob, squashed_params, squashed_sample
 from sb3_il_plus.offline.iql import expectile_loss, weighted_cloning_loss
-from sb3_il_plus.offline.td3_bc import actor_loss, td3_target
-from sb3_il_plus.testing.environments import CODES
+from sb3_il_plus.offline.rebrac import next_actions, penalized_actor_loss, penalized_target
+from sb3_il_plus.offline.td3 import td3_target
+from sb3_il_plus.offline.td3_bc import actor_loss
+from sb3_il_plus.testing.environments import CODES, echo_demonstrations
 
 RNG = np.random.default_rng(0)
 
@@ -101,6 +103,58 @@ def test_td3_bc_actor_loss():
     expected = cloning - 2.5 / np.abs(values).mean() * values.mean()
     assert loss.cloning.item() == pytest.approx(cloning, rel=1e-5)
     assert loss.total.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_penalized_target():
+    given = batch()
+    following = RNG.uniform(-1, 1, size=(4, 2))
+    following[3] = np.nan  # cut by a time limit
+    given.extras["next_actions"] = tensor(following)
+
+    def actor(observations):
+        return observations[:, :2] / 10
+
+    def critics(observations, actions):
+        return th.stack([actions.sum(1), observations[:, 2]])
+
+    noise = tensor(RNG.normal(size=(4, 2)) / 10)
+    target = penalized_target(given, Scripted(actor), Scripted(critics), noise, beta=0.3)
+    state = given.next_observations.numpy()
+    actions = state[:, :2] / 10 + noise.numpy()
+    values = np.minimum(actions.sum(1), state[:, 2])
+    values[:3] -= 0.3 * ((actions - following)[:3] ** 2).sum(1)
+    expected = given.rewards.numpy() + given.discounts.numpy() * values
+    assert np.allclose(target.numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_penalized_actor_loss(normalize):
+    given = batch()
+
+    def actor(observations):
+        return observations[:, :2] / 4
+
+    def critics(observations, actions):
+        return th.stack([actions.sum(1) * 3, observations[:, 2]])
+
+    loss = penalized_actor_loss(
+        given, Scripted(actor), Scripted(critics), beta=0.1, normalize=normalize
+    )
+    actions = given.observations.numpy()[:, :2] / 4
+    values = np.minimum(actions.sum(1) * 3, given.observations.numpy()[:, 2])
+    scale = 1 / np.abs(values).mean() if normalize else 1.0
+    cloning = ((actions - given.actions.numpy()) ** 2).sum(1).mean()
+    assert loss.cloning.item() == pytest.approx(cloning, rel=1e-5)
+    assert loss.total.item() == pytest.approx(0.1 * cloning - scale * values.mean(), rel=1e-5)
+
+
+def test_next_actions_end_with_the_episode():
+    data = echo_demonstrations("Box", "Box", n_episodes=2)
+    following = next_actions(data)
+    ends = data.offsets[1:] - 1
+    assert np.isnan(following[ends]).all() and len(following) == len(data)
+    inside = np.setdiff1d(np.arange(len(data)), ends)
+    assert np.array_equal(following[inside], data.actions[inside + 1])
 
 
 def test_squared_error_is_summed_over_critics():

@@ -12,12 +12,23 @@ from offline_data import cartpole, pendulum
 from stable_baselines3 import SAC, TD3
 from stable_baselines3.common.callbacks import EvalCallback
 
-from sb3_il_plus import AWAC, CQL, IQL, TD3BC, Demonstrations
+from sb3_il_plus import AWAC, CQL, IQL, TD3BC, Demonstrations, OfflineTD3, ReBRAC
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
 from sb3_il_plus.offline.algorithm import DivergenceWarning
 from sb3_il_plus.offline.checks import TerminalsWarning
 
 QUICK = {"batch_size": 32, "policy_kwargs": {"net_arch": [16]}, "seed": 0, "device": "cpu"}
+
+
+SB3_CLASSES = {
+    TD3BC: TD3,
+    ReBRAC: TD3,
+    OfflineTD3: TD3,
+    IQL: SAC,
+    AWAC: SAC,
+    CQL: SAC,
+}
+"""Each algorithm and what `to_sb3` makes of it."""
 
 
 def own_data(n_episodes=4, length=25, terminal=False, seed=0):
@@ -88,7 +99,7 @@ def test_normalisation_stays_that_of_the_first_data():
 # -- bad input -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", [TD3BC, IQL, AWAC, CQL])
+@pytest.mark.parametrize("algorithm", SB3_CLASSES)
 def test_bad_data_is_refused_with_the_remedy(algorithm):
     data = own_data()
     bad_rewards, bad_actions = data.rewards.copy(), data.actions.copy()
@@ -190,7 +201,7 @@ def test_learning_rates():
 # -- SB3 models ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("algorithm", "kind"), [(TD3BC, TD3), (IQL, SAC), (AWAC, SAC), (CQL, SAC)])
+@pytest.mark.parametrize(("algorithm", "kind"), SB3_CLASSES.items())
 def test_to_sb3_goes_on_learning(algorithm, kind):
     data = pendulum("random", n_timesteps=1000)
     model = algorithm("MlpPolicy", None, data, **QUICK).learn(20)
