@@ -9,7 +9,7 @@ from sb3_il_plus.testing.environments import HORIZON, EchoEnv, make_echo
 
 EAGER = {
     TD3BC: {"alpha": 40.0},
-    ReBRAC: {"beta1": 0.02, "beta2": 0.0},
+    ReBRAC: {"beta1": 0.001, "beta2": 0.0, "tau": 0.02},
     OfflineTD3: {},
     IQL: {"expectile": 0.9, "decay_actor_learning_rate": False},
     AWAC: {"lam": 0.05},
