@@ -33,7 +33,7 @@ _HOME = {
     "GAIfO": "sb3_il_plus.adapters.gaifo",
     "OfflineOnlineReplayBuffer": "sb3_il_plus.data.replay_mixing",
     "OfflineDQN": "sb3_il_plus.offline.offline_dqn",
-    "OfflineTD3": "sb3_il_plus.offline.td3",
+    "OfflineTD3": "sb3_il_plus.offline.offline_td3",
     "PreferenceComparisons": "sb3_il_plus.adapters.preference_comparisons",
     "ReBRAC": "sb3_il_plus.offline.rebrac",
     "SQIL": "sb3_il_plus.adapters.sqil",
@@ -97,8 +97,8 @@ if TYPE_CHECKING:
     from sb3_il_plus.offline.discrete_iql import DiscreteIQL as DiscreteIQL
     from sb3_il_plus.offline.iql import IQL as IQL
     from sb3_il_plus.offline.offline_dqn import OfflineDQN as OfflineDQN
+    from sb3_il_plus.offline.offline_td3 import OfflineTD3 as OfflineTD3
     from sb3_il_plus.offline.rebrac import ReBRAC as ReBRAC
-    from sb3_il_plus.offline.td3 import OfflineTD3 as OfflineTD3
     from sb3_il_plus.offline.td3_bc import TD3BC as TD3BC
     from sb3_il_plus.persistence import load_model as load_model
     from sb3_il_plus.registry import get as get

@@ -270,7 +270,7 @@ OFFLINE_RL = (
     ),
     _offline(
         "offline_td3",
-        "td3:OfflineTD3",
+        "offline_td3:OfflineTD3",
         "TD3 on fixed data, with nothing that keeps it near the data: the naive reference",
         "Fujimoto, van Hoof and Meger 2018, arXiv:1802.09477",
         ("Box",),

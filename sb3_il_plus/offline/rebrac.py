@@ -14,8 +14,8 @@ from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.offline.actor_critic import Critics
 from sb3_il_plus.offline.batch import Batch
 from sb3_il_plus.offline.layer_norm import LayerNormTD3Policy
+from sb3_il_plus.offline.offline_td3 import ActorLoss, OfflineTD3, TD3Arguments, noisy_actions
 from sb3_il_plus.offline.stack import StackedMLP
-from sb3_il_plus.offline.td3 import ActorLoss, OfflineTD3, TD3Arguments, noisy_actions
 
 
 class ReBRAC(OfflineTD3):

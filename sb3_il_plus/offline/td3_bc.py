@@ -11,8 +11,8 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from sb3_il_plus.offline.actor_critic import Critics
 from sb3_il_plus.offline.batch import Batch
+from sb3_il_plus.offline.offline_td3 import ActorLoss, OfflineTD3, TD3Arguments
 from sb3_il_plus.offline.stack import StackedMLP
-from sb3_il_plus.offline.td3 import ActorLoss, OfflineTD3, TD3Arguments
 
 
 class TD3BC(OfflineTD3):

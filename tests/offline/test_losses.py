@@ -12,8 +12,8 @@ from sb3_il_plus.offline.batch import Batch, Noise
 from sb3_il_plus.offline.cql import conservative_gap, cql_actions
 from sb3_il_plus.offline.gaussian import gaussian_log_prob, squashed_params, squashed_sample
 from sb3_il_plus.offline.iql import expectile_loss, weighted_cloning_loss
+from sb3_il_plus.offline.offline_td3 import td3_target
 from sb3_il_plus.offline.rebrac import next_actions, penalized_actor_loss, penalized_target
-from sb3_il_plus.offline.td3 import td3_target
 from sb3_il_plus.offline.td3_bc import actor_loss
 from sb3_il_plus.testing.environments import CODES, echo_demonstrations
 
