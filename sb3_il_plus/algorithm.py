@@ -37,6 +37,7 @@ from sb3_il_plus.data.state_only import require_actions
 from sb3_il_plus.data.validation import fit_to
 from sb3_il_plus.environments import is_placeholder, make_env, placeholder_env
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
+from sb3_il_plus.handover.to_sb3 import HandsOver
 from sb3_il_plus.history import HistoryWriter
 from sb3_il_plus.randomness import child_seed, fresh_seed, set_global_states
 from sb3_il_plus.registry import registry
@@ -55,7 +56,7 @@ class CommonArguments(TypedDict, total=False):
     device: th.device | str
 
 
-class DemonstrationAlgorithm(BaseAlgorithm):
+class DemonstrationAlgorithm(HandsOver, BaseAlgorithm):
     """Base of every algorithm that learns from demonstrations.
 
     :param policy: policy alias (`MlpPolicy`, `CnnPolicy`, `MultiInputPolicy`) or class

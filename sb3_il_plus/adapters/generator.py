@@ -275,6 +275,22 @@ class GeneratorAlgorithm(DemonstrationAlgorithm):
         generator.ep_success_buffer = self.ep_success_buffer
         return total_timesteps, prepared
 
+    # -- handing over ----------------------------------------------------------------------------
+
+    def _online_class(self) -> type[BaseAlgorithm]:
+        return self._generator_class
+
+    def _online_arguments(self, online: type[BaseAlgorithm]) -> dict[str, Any]:
+        if online is not self._generator_class:
+            return {}
+        return {"learning_rate": self.learning_rate, **self.generator_kwargs}
+
+    def _finish_handover(self, model: Any) -> None:
+        """SAC's weight of the entropy, too, as far as both have one."""
+        for name in self.generator_model._get_torch_save_params()[1]:
+            if hasattr(model, name):
+                getattr(model, name).data.copy_(getattr(self.generator_model, name).data)
+
     # -- saving ----------------------------------------------------------------------------------
 
     @property

@@ -207,6 +207,11 @@ class SupervisedAlgorithm(DemonstrationAlgorithm):
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", f"policy.{self._kind.optimizer}"], []
 
+    def _online_class(self) -> type[BaseAlgorithm]:
+        if isinstance(self._policy_argument, str):
+            return online_algorithm(self.policy_of)
+        return super()._online_class()
+
     # -- the trainer -----------------------------------------------------------------------------
 
     def _build_bc_trainer(self, log_dumps: bool) -> bc.BC:

@@ -11,16 +11,19 @@ from typing import Any, ClassVar, Unpack
 
 import torch as th
 from stable_baselines3 import TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
 from sb3_il_plus.errors import UserError
+from sb3_il_plus.handover.optimizers import OptimizerStates
 from sb3_il_plus.offline.algorithm import OfflineAlgorithm, OfflineArguments
-from sb3_il_plus.offline.export import export
-from sb3_il_plus.offline.gaussian import GaussianActor
+from sb3_il_plus.offline.export import put_data, states_of_stacks
+from sb3_il_plus.offline.gaussian import GaussianActor, GaussianPolicy, as_sacs
 from sb3_il_plus.offline.stack import StackedMLP
 
 
@@ -72,6 +75,7 @@ class ActorCritic(OfflineAlgorithm):
     :param kwargs: see `OfflineAlgorithm`
     """
 
+    carries_optimizer = True
     online: ClassVar[type[OffPolicyAlgorithm]] = TD3
     """SB3's algorithm with the same policy, which `to_sb3` makes."""
 
@@ -131,15 +135,29 @@ class ActorCritic(OfflineAlgorithm):
     def _minimize_critics(self, loss: th.Tensor | Iterable[th.Tensor]) -> None:
         minimize(loss, self.policy.critic.optimizer)
 
-    def to_sb3(self, env: GymEnv | None = None, **kwargs: Any) -> Any:
-        """A plain SB3 model that goes on from here, with its own objective.
+    # -- handing over (see `to_sb3`) -----------------------------------------------------------
 
-        It has the weights, the optimisers' states and, in its replay buffer, the data.
+    def _online_class(self) -> type[BaseAlgorithm]:
+        return self.online
 
-        :param env: to learn on in; None for the present one
-        :param kwargs: of the SB3 algorithm's constructor
-        """
-        return export(self, self.online, env, kwargs)
+    def _online_arguments(self, online: type[BaseAlgorithm]) -> dict[str, Any]:
+        names = ("learning_rate", "batch_size", "gamma", "tau")
+        return {name: getattr(self, name) for name in names}
+
+    def _plain_policy_class(self) -> type[BasePolicy]:
+        return SACPolicy if isinstance(self.policy, GaussianPolicy) else type(self.policy)
+
+    def _plain_state(self) -> dict[str, Any]:
+        state = super()._plain_state()
+        return as_sacs(state) if isinstance(self.policy, GaussianPolicy) else state
+
+    def _optimizer_states(self) -> OptimizerStates:
+        policy = self.policy
+        stacks = ((policy.actor.optimizer, self.actor), (policy.critic.optimizer, self.critics))
+        return states_of_stacks(policy, stacks)
+
+    def _finish_handover(self, model: Any) -> None:
+        put_data(self, model)
 
 
 def stacked_actor(actor: nn.Module) -> StackedMLP:

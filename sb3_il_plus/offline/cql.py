@@ -227,12 +227,11 @@ class CQL(ActorCritic):
             value = value - entropy_weight * log_prob.gather(1, place[:1].T).squeeze(1)
         return batch.rewards + batch.discounts * value
 
-    def to_sb3(self, env: GymEnv | None = None, **kwargs: Any) -> Any:
-        """A plain `SAC` that goes on from here, also with the entropy's weight."""
-        model = super().to_sb3(env, **kwargs)
+    def _finish_handover(self, model: Any) -> None:
+        """The data, and the entropy's weight."""
+        super()._finish_handover(model)
         if model.ent_coef_optimizer is not None:
             model.log_ent_coef.data.fill_(self.coefficients.log_entropy.item())
-        return model
 
     @th.no_grad()
     def _conservative_weight(self) -> th.Tensor:

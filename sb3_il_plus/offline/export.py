@@ -1,4 +1,4 @@
-"""`export`: a plain SB3 model from an offline one, so that learning goes on online."""
+"""What a plain SB3 model gets from an offline one beside its weights: see `to_sb3`."""
 
 from __future__ import annotations
 
@@ -7,26 +7,43 @@ from typing import TYPE_CHECKING, Any
 
 import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from torch import nn
 
 from sb3_il_plus.environments import is_placeholder
 from sb3_il_plus.offline.stack import StackedMLP
 
 if TYPE_CHECKING:
-    from sb3_il_plus.offline.actor_critic import ActorCritic
     from sb3_il_plus.offline.algorithm import OfflineAlgorithm
 
 
-def export(
-    model: ActorCritic, online: type[OffPolicyAlgorithm], env: Any, kwargs: dict[str, Any]
-) -> OffPolicyAlgorithm:
-    """See `ActorCritic.to_sb3`."""
-    result = build_online(model, online, env, {"tau": model.tau, **kwargs})
-    result.policy.load_state_dict(model.policy.state_dict())
-    for part, stack in (("actor", model.actor), ("critic", model.critics)):
-        source, target = getattr(model.policy, part), getattr(result.policy, part)
-        twins = dict(zip(source.parameters(), target.parameters(), strict=True))
-        transfer(source.optimizer, stack, target.optimizer, twins)
-    return result
+def put_data(model: OfflineAlgorithm, online: OffPolicyAlgorithm) -> None:
+    """Begin an SB3 model's replay buffer with what the offline one has learned from."""
+    if model.demonstrations is None:
+        return
+    size = max(online.buffer_size, len(model.demonstrations))
+    if is_placeholder(online.env):  # nothing will be added
+        size = len(model.demonstrations)
+    online.replay_buffer = model.demonstrations.to_replay_buffer(
+        buffer_size=size, n_envs=online.n_envs, device=str(model.device)
+    )
+
+
+def states_of_stacks(
+    policy: nn.Module, stacks: Iterable[tuple[th.optim.Optimizer, StackedMLP]]
+) -> dict[str, dict[str, th.Tensor]]:
+    """What the optimisers of stacks have gathered, by the names of SB3's parameters.
+
+    :param stacks: optimisers of the policy, and what each trains
+    """
+    names = {parameter: name for name, parameter in policy.named_parameters()}
+    states: dict[str, dict[str, th.Tensor]] = {}
+    for optimizer, stack in stacks:
+        for parameter, values in optimizer.state.items():
+            for name, value in values.items():
+                for original, part in _parts(stack, parameter, value):
+                    copied = part.clone(memory_format=th.contiguous_format)
+                    states.setdefault(names[original], {})[name] = copied
+    return states
 
 
 def build_online(
@@ -48,13 +65,7 @@ def build_online(
         **kwargs,
     }
     result = online(env=model.env if env is None else env, **arguments)
-    if model.demonstrations is not None:
-        size = max(result.buffer_size, len(model.demonstrations))
-        if is_placeholder(result.env):  # nothing will be added
-            size = len(model.demonstrations)
-        result.replay_buffer = model.demonstrations.to_replay_buffer(
-            buffer_size=size, n_envs=result.n_envs, device=str(model.device)
-        )
+    put_data(model, result)
     return result
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch as th
@@ -72,6 +73,21 @@ class GaussianPolicy(SACPolicy):
 
 
 GaussianPolicy.aliases = dict.fromkeys(SAC.policy_aliases, GaussianPolicy)
+
+
+def as_sacs(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights of a `GaussianPolicy` as those of a `SACPolicy` with the same deterministic actions.
+
+    SAC's deviation depends on the state and is that of an action before its tanh; here all but its
+    bias is zero.
+
+    :param state: the policy's `state_dict`
+    """
+    converted = dict(state)
+    log_std = converted.pop("actor.log_std").clamp(*STATE_FREE_LOG_STD)
+    converted["actor.log_std.weight"] = th.zeros_like(converted["actor.mu.weight"])
+    converted["actor.log_std.bias"] = log_std
+    return converted
 
 
 def gaussian_log_prob(actions: th.Tensor, mean: th.Tensor, log_std: th.Tensor) -> th.Tensor:

@@ -24,7 +24,15 @@ from typing import Any
 
 from sb3_il_plus.registry import registry
 from sb3_il_plus.spec import AlgorithmSpec
-from sb3_il_plus.testing import callbacks, claims, construction, learning, prediction, saving
+from sb3_il_plus.testing import (
+    callbacks,
+    claims,
+    construction,
+    handover,
+    learning,
+    prediction,
+    saving,
+)
 from sb3_il_plus.testing.check import Check, ConformanceError
 from sb3_il_plus.testing.task import Task
 
@@ -35,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     *callbacks.CHECKS,
     *prediction.CHECKS,
     *saving.CHECKS,
+    *handover.CHECKS,
 )
 """Every check there is."""
 

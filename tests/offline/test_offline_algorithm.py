@@ -205,7 +205,7 @@ def test_learning_rates():
 def test_to_sb3_goes_on_learning(algorithm, kind):
     data = pendulum("random", n_timesteps=1000)
     model = algorithm("MlpPolicy", None, data, **QUICK).learn(20)
-    online = model.to_sb3(gym.make("Pendulum-v1"), train_freq=1)
+    online = model.to_sb3(env=gym.make("Pendulum-v1"), train_freq=1)
     assert type(online) is kind
     observations = data.observations[:50]
     expected, _ = model.predict(observations, deterministic=True)
@@ -216,7 +216,7 @@ def test_to_sb3_goes_on_learning(algorithm, kind):
 
 
 def test_to_sb3_takes_the_optimisers_along():
-    model = TD3BC("MlpPolicy", None, own_data(), **QUICK).learn(20)
+    model = TD3BC("MlpPolicy", None, own_data(), normalize_observations=False, **QUICK).learn(20)
     online = model.to_sb3()
     # The same update on both sides has the same effect.
     ours = dict(model.policy.critic.named_parameters())
