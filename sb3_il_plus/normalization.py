@@ -115,8 +115,10 @@ def set_statistics(policy: nn.Module, observations: Columns) -> None:
 
 
 def _default_extractor(policy_class: type[BasePolicy]) -> type[BaseFeaturesExtractor]:
-    parameter = inspect.signature(policy_class.__init__).parameters["features_extractor_class"]
-    default: type[BaseFeaturesExtractor] = parameter.default
+    # A class that hands its arguments on does not name them itself.
+    signatures = (inspect.signature(cls.__init__) for cls in policy_class.__mro__)
+    named = (signature.parameters.get("features_extractor_class") for signature in signatures)
+    default: type[BaseFeaturesExtractor] = next(filter(None, named)).default
     return default
 
 
