@@ -18,7 +18,10 @@ Timestep = Literal["environment step", "gradient update"]
 SOURCES = frozenset({"demonstrations", "rewards", "environment", "expert", "model"})
 """What an algorithm can learn from (`model`: the environment's transition probabilities)."""
 
-_INSTALL = {"imitation": "pip install 'sb3_il_plus[imitation]'"}
+_INSTALL = {
+    "imitation": "pip install 'sb3_il_plus[imitation]'",
+    "kornia": "pip install 'sb3_il_plus[augmentation]'",
+}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_il_plus.algorithm import CommonArguments
+from sb3_il_plus.conditional.augmentation import Augmentation, ImageAugmentation
 from sb3_il_plus.conditional.commands import (
     COMMAND,
     command_space,
@@ -68,6 +69,9 @@ class ConditionalBC(ValidatedLearning):
         loss, within [0, 1]; that of the actions is the rest. 0.05 is CILRS's
     :param ent_weight: weight of the policy's entropy, which is maximised (likelihood only)
     :param balance_commands: whether batches hold each Discrete command equally often
+    :param augmentation: what is done to images that are trained on: a function of a batch of them
+        (see `augmentation.py`), or `"published"` for blur, noise, dropout, brightness and contrast
+        as in Codevilla et al. 2018; None for nothing
     :param kwargs: see `ValidatedLearning` and `DemonstrationAlgorithm`
     :raises InapplicableError: there is no command, or policy, loss and spaces do not fit each other
     :raises DataError: there are fewer transitions than `batch_size`, or it is smaller than the
@@ -101,10 +105,13 @@ class ConditionalBC(ValidatedLearning):
         speed_weight: float = 0.05,
         ent_weight: float = 0.0,
         balance_commands: bool = True,
+        augmentation: Augmentation = None,
         _init_setup_model: bool = True,
         **kwargs: Unpack[ConditionalArguments],
     ) -> None:
         self._batches: Batches | None = None
+        # SB3 refuses these two names where observations are Dicts, and here they always are.
+        policy = {"MlpPolicy": "BranchedPolicy", "CnnPolicy": "CilPolicy"}.get(policy, policy)  # type: ignore[arg-type]
         super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
         check_batch_sizes(batch_size, minibatch_size)
         self.batch_size = batch_size
@@ -114,6 +121,8 @@ class ConditionalBC(ValidatedLearning):
         self.speed_weight = speed_weight
         self.ent_weight = ent_weight
         self.balance_commands = balance_commands
+        self.augmentation: Augmentation = augmentation
+        self._augmented = ImageAugmentation(augmentation, self.observation_space)
         if _init_setup_model:
             self._setup_model()
 
@@ -172,7 +181,8 @@ class ConditionalBC(ValidatedLearning):
             index = self._batches.sampler.next()
             figures: dict[str, float] = {}
             for rows in self._batches.parts(index):
-                losses = self._objective(self.policy, rows["obs"], rows["acts"])
+                observed = self._augmented(rows["obs"])
+                losses = self._objective(self.policy, observed, rows["acts"])
                 share = len(rows["acts"]) / len(index)
                 (share * losses["loss"]).backward()
                 if number % log_interval == 0:

@@ -13,7 +13,12 @@ from scipy.stats import norm
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_il_plus import ConditionalBC, Demonstrations, collect, make
-from sb3_il_plus.conditional import MissingCommandWarning, with_commands
+from sb3_il_plus.conditional import (
+    BranchedPolicy,
+    CilPolicy,
+    MissingCommandWarning,
+    with_commands,
+)
 from sb3_il_plus.conditional.driving import DrivingExpert, DrivingVecEnv
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
 
@@ -161,6 +166,17 @@ def test_goals_are_neither_balanced_nor_counted():
         warnings.simplefilter("error", MissingCommandWarning)
         model = build(goals, policy="GoalPolicy").learn(3)
     assert model.num_timesteps == 3
+
+
+@pytest.mark.parametrize(
+    "name, policy_class", [("CnnPolicy", CilPolicy), ("MlpPolicy", BranchedPolicy)]
+)
+def test_the_usual_names_mean_conditional_policies(name, policy_class, tmp_path):
+    """SB3 itself refuses them for Dict observations."""
+    model = build(data(speed=True), policy=name)
+    assert type(model.policy) is policy_class
+    model.save(tmp_path / "model")
+    assert type(ConditionalBC.load(tmp_path / "model", device="cpu").policy) is policy_class
 
 
 def test_dropout_goes_on_where_the_file_left_it(tmp_path):
