@@ -116,7 +116,8 @@ def set_statistics(policy: nn.Module, observations: Columns) -> None:
 
 def _default_extractor(policy_class: type[BasePolicy]) -> type[BaseFeaturesExtractor]:
     # A class that hands its arguments on does not name them itself.
-    signatures = (inspect.signature(cls.__init__) for cls in policy_class.__mro__)
+    classes: tuple[Any, ...] = policy_class.__mro__
+    signatures = (inspect.signature(cls.__init__) for cls in classes)
     named = (signature.parameters.get("features_extractor_class") for signature in signatures)
     default: type[BaseFeaturesExtractor] = next(filter(None, named)).default
     return default

@@ -20,9 +20,8 @@ from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
 from sb3_il_plus.errors import UserError
-from sb3_il_plus.handover.optimizers import OptimizerStates
 from sb3_il_plus.offline.algorithm import OfflineAlgorithm, OfflineArguments
-from sb3_il_plus.offline.export import put_data, states_of_stacks
+from sb3_il_plus.offline.export import TrainedStacks
 from sb3_il_plus.offline.gaussian import GaussianActor, GaussianPolicy, as_sacs
 from sb3_il_plus.offline.stack import StackedMLP
 
@@ -75,7 +74,6 @@ class ActorCritic(OfflineAlgorithm):
     :param kwargs: see `OfflineAlgorithm`
     """
 
-    carries_optimizer = True
     online: ClassVar[type[OffPolicyAlgorithm]] = TD3
     """SB3's algorithm with the same policy, which `to_sb3` makes."""
 
@@ -140,10 +138,6 @@ class ActorCritic(OfflineAlgorithm):
     def _online_class(self) -> type[BaseAlgorithm]:
         return self.online
 
-    def _online_arguments(self, online: type[BaseAlgorithm]) -> dict[str, Any]:
-        names = ("learning_rate", "batch_size", "gamma", "tau")
-        return {name: getattr(self, name) for name in names}
-
     def _plain_policy_class(self) -> type[BasePolicy]:
         return SACPolicy if isinstance(self.policy, GaussianPolicy) else type(self.policy)
 
@@ -151,13 +145,9 @@ class ActorCritic(OfflineAlgorithm):
         state = super()._plain_state()
         return as_sacs(state) if isinstance(self.policy, GaussianPolicy) else state
 
-    def _optimizer_states(self) -> OptimizerStates:
+    def _trained_stacks(self) -> TrainedStacks:
         policy = self.policy
-        stacks = ((policy.actor.optimizer, self.actor), (policy.critic.optimizer, self.critics))
-        return states_of_stacks(policy, stacks)
-
-    def _finish_handover(self, model: Any) -> None:
-        put_data(self, model)
+        return [(policy.actor.optimizer, self.actor), (policy.critic.optimizer, self.critics)]
 
 
 def stacked_actor(actor: nn.Module) -> StackedMLP:

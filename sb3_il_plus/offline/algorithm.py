@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Literal, Self, Unpack
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
@@ -24,12 +26,14 @@ from sb3_il_plus.data.batches import TransitionSampler
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.records import TransitionBatch
 from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.handover.optimizers import OptimizerStates
 from sb3_il_plus.offline.batch import Batch, Noise, draw_all
 from sb3_il_plus.offline.checks import (
     check_offline_data,
     largest_value,
     scale_of_returns,
 )
+from sb3_il_plus.offline.export import TrainedStacks, put_data, states_of_stacks
 from sb3_il_plus.offline.figures import Figures
 
 RewardScale = float | Literal["returns"]
@@ -74,6 +78,7 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
     """
 
     policy: Any
+    carries_optimizer = True
     default_net_arch: ClassVar[list[int]] = [256, 256]
     """Hidden layers, where `policy_kwargs` says nothing."""
 
@@ -335,6 +340,26 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
             message += f". Training ends; the model is saved as {path}"
         warnings.warn(message, DivergenceWarning, stacklevel=4)
         return not self.stop_on_divergence
+
+    # -- handing over (see `to_sb3`) -----------------------------------------------------------
+
+    def _trained_stacks(self) -> TrainedStacks:
+        """The policy's optimisers, and the stack that each trains."""
+        return ()
+
+    def _online_arguments(self, online: type[BaseAlgorithm]) -> dict[str, Any]:
+        names = ["learning_rate", "gamma"]
+        if issubclass(online, OffPolicyAlgorithm):
+            names += ["batch_size", "tau"]
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def _optimizer_states(self) -> OptimizerStates:
+        return states_of_stacks(self.policy, self._trained_stacks())
+
+    def _finish_handover(self, model: Any) -> None:
+        """The data, for algorithms that replay it."""
+        if isinstance(model, OffPolicyAlgorithm):
+            put_data(self, model)
 
     # -- saving --------------------------------------------------------------------------------
 

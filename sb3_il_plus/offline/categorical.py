@@ -14,7 +14,6 @@ import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import create_mlp
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
-from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
 from sb3_il_plus.errors import InapplicableError, UserError
@@ -24,17 +23,8 @@ from sb3_il_plus.offline.discrete import (
     DiscreteArguments,
     of_choices,
 )
+from sb3_il_plus.offline.export import TrainedStacks
 from sb3_il_plus.offline.stack import StackedMLP
-
-_OF_EVERY_POLICY = (
-    "activation_fn",
-    "features_extractor_class",
-    "features_extractor_kwargs",
-    "normalize_images",
-    "optimizer_class",
-    "optimizer_kwargs",
-)
-"""Arguments that DQN's policy understands, too."""
 
 
 class CategoricalArguments(DiscreteArguments, total=False):
@@ -73,7 +63,6 @@ class CategoricalActorCritic(DiscreteAlgorithm):
     :param kwargs: see `DiscreteAlgorithm` and `OfflineAlgorithm`
     """
 
-    critic_optimizer = "critic.optimizer"
     critic: Any
     critic_target: Any
 
@@ -141,23 +130,8 @@ class CategoricalActorCritic(DiscreteAlgorithm):
         """The actor's, whose gradients flow to its weights."""
         return Probabilities(self.actor(observations).log_softmax(-1))
 
-    def _online_policy(self) -> dict[str, Any]:
-        given = self._build_policy_kwargs()
-        kwargs = {name: given[name] for name in _OF_EVERY_POLICY if name in given}
-        return {
-            "policy": DQNPolicy,
-            "policy_kwargs": {**kwargs, "net_arch": self._critic_arch},
-        }
-
-    def _hand_over(self, policy: Any) -> Mapping[th.Tensor, th.Tensor]:
-        for network, critics in (
-            (policy.q_net, self.critic),
-            (policy.q_net_target, self.critic_target),
-        ):
-            network.q_net.load_state_dict(critics[0].state_dict())
-            network.features_extractor.load_state_dict(self._extractor.state_dict())
-        theirs = policy.q_net.q_net.parameters()
-        return dict(zip(self.critic[0].parameters(), theirs, strict=True))
+    def _trained_stacks(self) -> TrainedStacks:
+        return [(self.policy.optimizer, self.actor)]
 
 
 def lowest(values: th.Tensor, choices: th.Tensor) -> th.Tensor:

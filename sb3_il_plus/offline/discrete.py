@@ -6,23 +6,20 @@ those with an actor. Sums over choices are exact, so nothing in an update is ran
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
 
 import torch as th
 from stable_baselines3 import DQN
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from torch import nn
 
 from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.offline.algorithm import OfflineAlgorithm, OfflineArguments
-from sb3_il_plus.offline.export import build_online, transfer
+from sb3_il_plus.offline.export import TrainedStacks
 from sb3_il_plus.offline.stack import StackedMLP
-
-_EXPLORATION = 0.05
-"""Share of random actions of an exported model: where SB3's DQN ends, not where it begins."""
 
 
 class DiscreteArguments(OfflineArguments, total=False):
@@ -68,8 +65,6 @@ class DiscreteAlgorithm(OfflineAlgorithm):
 
     critics: ChoiceCritics
     target_critics: ChoiceCritics
-    critic_optimizer: ClassVar[str]
-    """Name of the attribute that is the critics' optimiser."""
 
     def __init__(
         self,
@@ -111,40 +106,12 @@ class DiscreteAlgorithm(OfflineAlgorithm):
         if (self._n_updates + 1) % self.target_update_interval == 0:
             self.target_critics.follow(self.critics, self.tau)
 
-    def to_sb3(self, env: GymEnv | None = None, **kwargs: Any) -> DQN:
-        """A plain SB3 `DQN` that goes on from here, with its own objective.
-
-        It has the critic's weights, its optimiser's state and, in its replay buffer, the data. It
-        makes an update with each step, and begins with 5 % of random actions.
-
-        :param env: to learn on in; None for the present one
-        :param kwargs: of the constructor of `DQN`
-        """
-        arguments = {
-            "tau": self.tau,
-            "target_update_interval": self.target_update_interval,
-            "train_freq": 1,
-            "exploration_initial_eps": _EXPLORATION,
-            "exploration_final_eps": _EXPLORATION,
-            **self._online_policy(),
-            **kwargs,
-        }
-        model: Any = build_online(self, DQN, env, arguments)
-        twins = self._hand_over(model.policy)
-        optimizers = self._optimizers()
-        transfer(optimizers[self.critic_optimizer], self.critics, model.policy.optimizer, twins)
-        return model
-
-    @abc.abstractmethod
-    def _online_policy(self) -> dict[str, Any]:
-        """The `policy` and `policy_kwargs` of a `DQN` that goes on."""
-
-    @abc.abstractmethod
-    def _hand_over(self, policy: Any) -> Mapping[th.Tensor, th.Tensor]:
-        """Give the policy of a `DQN` the weights.
-
-        :return: parameter of a critic here -> parameter there
-        """
+    def _online_arguments(self, online: type[BaseAlgorithm]) -> dict[str, Any]:
+        arguments = super()._online_arguments(online)
+        if issubclass(online, DQN):
+            arguments["target_update_interval"] = self.target_update_interval
+            arguments["train_freq"] = 1
+        return arguments
 
 
 class QLearning(DiscreteAlgorithm):
@@ -157,7 +124,6 @@ class QLearning(DiscreteAlgorithm):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = DQN.policy_aliases
-    critic_optimizer = "policy.optimizer"
 
     def _build_networks(self) -> None:
         policy = self.policy
@@ -176,12 +142,8 @@ class QLearning(DiscreteAlgorithm):
     def _optimizers(self) -> Mapping[str, th.optim.Optimizer]:
         return {"policy.optimizer": self.policy.optimizer}
 
-    def _online_policy(self) -> dict[str, Any]:
-        return {"policy": self.policy_class}
-
-    def _hand_over(self, policy: Any) -> Mapping[th.Tensor, th.Tensor]:
-        policy.load_state_dict(self.policy.state_dict())
-        return dict(zip(self.policy.parameters(), policy.parameters(), strict=True))
+    def _trained_stacks(self) -> TrainedStacks:
+        return [(self.policy.optimizer, self.critics)]
 
 
 def of_choices(values: th.Tensor, choices: th.Tensor) -> th.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch as th
@@ -14,6 +14,10 @@ from sb3_il_plus.offline.stack import StackedMLP
 
 if TYPE_CHECKING:
     from sb3_il_plus.offline.algorithm import OfflineAlgorithm
+
+
+TrainedStacks = Iterable[tuple[th.optim.Optimizer, StackedMLP]]
+"""Optimisers of a policy, and the stack that each trains."""
 
 
 def put_data(model: OfflineAlgorithm, online: OffPolicyAlgorithm) -> None:
@@ -28,63 +32,18 @@ def put_data(model: OfflineAlgorithm, online: OffPolicyAlgorithm) -> None:
     )
 
 
-def states_of_stacks(
-    policy: nn.Module, stacks: Iterable[tuple[th.optim.Optimizer, StackedMLP]]
-) -> dict[str, dict[str, th.Tensor]]:
-    """What the optimisers of stacks have gathered, by the names of SB3's parameters.
-
-    :param stacks: optimisers of the policy, and what each trains
-    """
-    names = {parameter: name for name, parameter in policy.named_parameters()}
+def states_of_stacks(policy: nn.Module, stacks: TrainedStacks) -> dict[str, dict[str, th.Tensor]]:
+    """What the optimisers of stacks have gathered, by the names of SB3's parameters."""
+    names: dict[Any, str] = {parameter: name for name, parameter in policy.named_parameters()}
     states: dict[str, dict[str, th.Tensor]] = {}
     for optimizer, stack in stacks:
         for parameter, values in optimizer.state.items():
             for name, value in values.items():
                 for original, part in _parts(stack, parameter, value):
-                    copied = part.clone(memory_format=th.contiguous_format)
-                    states.setdefault(names[original], {})[name] = copied
+                    if original in names:
+                        copied = part.clone(memory_format=th.contiguous_format)
+                        states.setdefault(names[original], {})[name] = copied
     return states
-
-
-def build_online(
-    model: OfflineAlgorithm, online: type[OffPolicyAlgorithm], env: Any, kwargs: dict[str, Any]
-) -> OffPolicyAlgorithm:
-    """An SB3 model with new weights, the same settings, and the data in its replay buffer.
-
-    :param kwargs: of its constructor; `policy` may be among them
-    """
-    arguments = {
-        "policy": model.policy_class,
-        "learning_rate": model.learning_rate,
-        "batch_size": model.batch_size,
-        "gamma": model.gamma,
-        "learning_starts": 0,
-        "policy_kwargs": model._build_policy_kwargs(),
-        "seed": model.seed,
-        "device": model.device,
-        **kwargs,
-    }
-    result = online(env=model.env if env is None else env, **arguments)
-    put_data(model, result)
-    return result
-
-
-def transfer(
-    source: th.optim.Optimizer,
-    stack: StackedMLP,
-    target: th.optim.Optimizer,
-    twins: Mapping[th.Tensor, th.Tensor],
-) -> None:
-    """Give each twin its part of what the stack's optimiser has gathered.
-
-    :param twins: parameter of SB3's modules in the stack -> the one that the target learns
-    """
-    for parameter, values in source.state.items():
-        for name, value in values.items():
-            for original, part in _parts(stack, parameter, value):
-                if original in twins:
-                    copied = part.clone(memory_format=th.contiguous_format)
-                    target.state[twins[original]][name] = copied
 
 
 def _parts(
