@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from sb3_il_plus.errors import MissingExtraError, UnknownNameError, suggest
 
 _NAMESPACE_PACKAGES = {
-    "sb3_il_plus": ("sb3_il_plus.conditional.driving", "all"),
+    "sb3_il_plus": ("sb3_il_plus.conditional.environments", "all"),
     "seals": ("seals", "imitation"),
 }
 """Namespace of an id -> (module that registers it, extra of ours that installs it)."""

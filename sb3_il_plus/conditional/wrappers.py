@@ -158,6 +158,8 @@ class MissionCommand(CommandWrapper):
 class VocabularyCommand(CommandWrapper):
     """A mission text word by word: each word one-hot in its place, a vector of zeros and ones.
 
+    Commas are left out.
+
     :param env: the environment, whose observations have the entry `"mission"`
     :param vocabulary: all words, in the order of their numbers
     :param max_words: the longest text; shorter ones end in zeros
@@ -177,7 +179,7 @@ class VocabularyCommand(CommandWrapper):
 
         :raises UserError: a word is unknown, or there are too many
         """
-        words = observation[MISSION].split()
+        words = observation[MISSION].replace(",", " ").split()
         if len(words) > self._max_words:
             raise UserError(
                 f"mission {observation[MISSION]!r} has {len(words)} words, and "
