@@ -35,6 +35,7 @@ _HOME = {
     "command_statistics": "commands",
     "evaluate_commands": "measures",
     "goals_as_commands": "commands",
+    "relabel_goals": "hindsight",
     "plot_commands": "plots",
     "with_commands": "commands",
 }
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.conditional.commands import command_statistics as command_statistics
     from sb3_il_plus.conditional.commands import goals_as_commands as goals_as_commands
     from sb3_il_plus.conditional.commands import with_commands as with_commands
+    from sb3_il_plus.conditional.hindsight import relabel_goals as relabel_goals
     from sb3_il_plus.conditional.measures import ActionAgreement as ActionAgreement
     from sb3_il_plus.conditional.measures import CommandEvaluation as CommandEvaluation
     from sb3_il_plus.conditional.measures import action_agreement as action_agreement

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sb3_il_plus import ConditionalBC, collect, evaluate
+from sb3_il_plus.conditional import relabel_goals
 from sb3_il_plus.conditional.environments import (
     MazeExpert,
     PickAndPlaceExpert,
@@ -76,6 +77,17 @@ def test_a_policy_learns_to_go_where_it_is_told():
     model = ConditionalBC("GoalPolicy", None, data, seed=0, device="cpu").learn(2500)
     assert evaluate(model, env, 40, seed=1).mean_return >= 0.9
     assert evaluate_random(env, 40, seed=1).mean_return <= 0.5
+
+
+def test_hindsight_has_the_rewards_of_the_environment():
+    env = goal_env("PointMaze_UMaze-v3")
+    data = collect(MazeExpert(env), env, n_episodes=5, seed=0)
+    both = relabel_goals(data, 2, seed=0, env=env)
+    following = both.next_observations_at(np.arange(len(both)))
+    distance = np.linalg.norm(following["achieved_goal"] - following["command"], axis=1)
+    np.testing.assert_array_equal(both.rewards, distance <= 0.45)
+    np.testing.assert_array_equal(both.terminations, distance <= 0.45)
+    assert both[:5].terminations.sum() == 5, "where the environment ended episodes itself"
 
 
 def test_the_id_of_ours():
