@@ -1,0 +1,173 @@
+"""Which algorithm of d3rlpy is which of ours, with the same hyperparameters on both sides.
+
+`PAIRS` is the table; the rest builds, trains and wraps d3rlpy's side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from sb3_il_plus import Demonstrations
+
+N_UPDATES, BATCH, LEARNING_RATE, GAMMA, TAU = 2000, 128, 1e-3, 0.98, 0.01
+NET_ARCH = [64, 64]
+REWARD_SCALE = {"Pendulum-v1": 0.1, "CartPole-v1": 1.0}
+
+Settings = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One algorithm in one environment.
+
+    :param ours: its registered name
+    :param settings: ours, beside those that all share
+    :param theirs: d3rlpy's class; empty where it has none
+    :param their_settings: the same hyperparameters in d3rlpy's names
+    :param shared: what of ours all share
+    """
+
+    env_id: str
+    ours: str
+    settings: Settings
+    theirs: str = ""
+    their_settings: Settings = dataclasses.field(default_factory=dict)
+    shared: tuple[str, ...] = ("learning_rate", "batch_size", "gamma", "tau", "reward_scale")
+
+    def our_settings(self) -> Settings:
+        """All of ours."""
+        everything = {
+            "learning_rate": LEARNING_RATE,
+            "batch_size": BATCH,
+            "gamma": GAMMA,
+            "tau": TAU,
+            "reward_scale": REWARD_SCALE[self.env_id],
+        }
+        return {name: everything[name] for name in self.shared} | self.settings
+
+
+CONTINUOUS, DISCRETE = "Pendulum-v1", "CartPole-v1"
+SUPERVISED = ("learning_rate", "batch_size")
+CLONING = {"l2_weight": 0.0, "ent_weight": 0.0}
+
+PAIRS = [
+    Pair(CONTINUOUS, "td3_bc", {"normalize_observations": False}, "TD3PlusBC"),
+    Pair(CONTINUOUS, "iql", {"decay_actor_learning_rate": False}, "IQL"),
+    Pair(CONTINUOUS, "awac", {"actor_weight_decay": 0.0}, "AWAC"),
+    Pair(
+        CONTINUOUS,
+        "cql",
+        {"cql_alpha": 1.0, "cql_n_actions": 3, "actor_learning_rate": None},
+        "CQL",
+        {"conservative_weight": 1.0, "n_action_samples": 3, "alpha_learning_rate": 0.0},
+    ),
+    Pair(CONTINUOUS, "bc", {"policy_of": "td3", "loss": "mse"} | CLONING, "BC", {}, SUPERVISED),
+    Pair(DISCRETE, "bc", CLONING, "DiscreteBC", {"beta": 0.0}, SUPERVISED),
+]
+
+
+class Peer:
+    """An algorithm of d3rlpy that is trained on our data and acts as an SB3 model does.
+
+    :param pair: says which
+    :param data: what it learns from
+    :param seed: of its weights and batches
+    """
+
+    def __init__(self, pair: Pair, data: Demonstrations, seed: int) -> None:
+        import d3rlpy
+
+        d3rlpy.seed(seed)
+        self.observation_space, self.action_space = data.observation_space, data.action_space
+        self._algorithm = their_config(pair).create(device="cpu:0")
+        n_actions = getattr(data.action_space, "n", None)
+        size = int(n_actions) if n_actions else data.action_space.shape[0]  # type: ignore[index]
+        self._algorithm.create_impl(data.observation_space.shape, size)
+        self._batch = batches(data, REWARD_SCALE[pair.env_id], np.random.default_rng(seed))
+
+    def learn(self, n_updates: int) -> Peer:
+        """Make gradient updates."""
+        for _ in range(n_updates):
+            self._algorithm.update(self._batch())
+        return self
+
+    def predict(self, observation: np.ndarray, **_: Any) -> tuple[np.ndarray, None]:
+        """Its best actions, for a batch of observations."""
+        actions = self._algorithm.predict(np.asarray(observation, dtype=np.float32))
+        if isinstance(self.action_space, spaces.Box):
+            low, high = self.action_space.low, self.action_space.high
+            actions = low + (np.clip(actions, -1.0, 1.0) + 1.0) / 2.0 * (high - low)
+        return actions, None
+
+
+def their_config(pair: Pair) -> Any:
+    """d3rlpy's configuration, with our networks, rates and discounts wherever it has such."""
+    import d3rlpy
+
+    kind = getattr(d3rlpy.algos, f"{pair.theirs}Config")
+    shared = {"batch_size": BATCH, "gamma": GAMMA, "tau": TAU}
+    given: Settings = {}
+    for field in dataclasses.fields(kind):
+        if field.name.endswith("encoder_factory"):
+            given[field.name] = d3rlpy.models.VectorEncoderFactory(list(NET_ARCH))
+        elif field.name.endswith("learning_rate"):
+            given[field.name] = LEARNING_RATE
+        elif field.name in shared:
+            given[field.name] = shared[field.name]
+    return kind(**given | pair.their_settings)
+
+
+def batches(data: Demonstrations, scale: float, rng: np.random.Generator) -> Callable[[], Any]:
+    """Random mini-batches in d3rlpy's form, of the transitions that ours learn from.
+
+    d3rlpy's own sampling leaves out the last step before a time limit, and takes longer than the
+    update does.
+    """
+    from d3rlpy.dataset import TransitionMiniBatch
+
+    columns = transitions(data, scale)
+    n = len(data)
+
+    def draw() -> Any:
+        index = rng.integers(n, size=BATCH)
+        found = {name: column[index] for name, column in columns.items()}
+        returns = found.pop("returns_to_go")
+        rest = [SimpleNamespace(rewards_to_go=value) for value in returns]
+        return TransitionMiniBatch(**found, transitions=rest)
+
+    return draw
+
+
+def transitions(data: Demonstrations, scale: float) -> dict[str, np.ndarray]:
+    """All transitions, with actions in [-1, 1] and the discounted rewards that followed."""
+    n = len(data)
+    lasts = data.offsets[1:] - 1
+    actions = np.asarray(data.actions)
+    if isinstance(data.action_space, spaces.Box):
+        low, high = data.action_space.low, data.action_space.high
+        actions = 2.0 * (actions - low) / (high - low) - 1.0
+    actions = actions.reshape(n, -1).astype(np.float32)
+    next_actions = np.roll(actions, -1, axis=0)
+    next_actions[lasts] = actions[lasts]
+    rewards = np.asarray(data.rewards, dtype=np.float32)[:, None] * scale
+    returns = rewards.copy()
+    ends = set(lasts.tolist())
+    for step in reversed(range(n)):
+        if step not in ends:
+            returns[step] += GAMMA * returns[step + 1]
+    return {
+        "observations": data.observations_at(np.arange(n)),
+        "actions": actions,
+        "rewards": rewards,
+        "next_observations": data.next_observations_at(np.arange(n)),
+        "next_actions": next_actions,
+        "returns_to_go": returns,
+        "terminals": data.terminations[:, None].astype(np.float32),
+        "intervals": np.ones((n, 1), dtype=np.float32),
+    }
