@@ -18,6 +18,7 @@ _HOME = {
     "ConditionalBC": "sb3_il_plus.conditional.bc",
     "DAgger": "sb3_il_plus.adapters.dagger",
     "CQL": "sb3_il_plus.offline.cql",
+    "DecisionTransformer": "sb3_il_plus.offline.decision_transformer",
     "Demonstrations": "sb3_il_plus.data.demonstrations",
     "DemonstrationAlgorithm": "sb3_il_plus.algorithm",
     "Density": "sb3_il_plus.adapters.density",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.experts.training import train_expert as train_expert
     from sb3_il_plus.offline.awac import AWAC as AWAC
     from sb3_il_plus.offline.cql import CQL as CQL
+    from sb3_il_plus.offline.decision_transformer import DecisionTransformer as DecisionTransformer
     from sb3_il_plus.offline.discrete_awac import DiscreteAWAC as DiscreteAWAC
     from sb3_il_plus.offline.discrete_bcq import DiscreteBCQ as DiscreteBCQ
     from sb3_il_plus.offline.discrete_cql import DiscreteCQL as DiscreteCQL

@@ -338,6 +338,18 @@ OFFLINE_RL = (
         "Wang et al. 2020, arXiv:2006.15134",
         ("Discrete",),
     ),
+    AlgorithmSpec(
+        name="decision_transformer",
+        entry_point="sb3_il_plus.offline.decision_transformer:DecisionTransformer",
+        family="offline_rl",
+        summary="Decision Transformer: the next action of an episode that earns what is asked for",
+        paper="Chen et al. 2021, arXiv:2106.01345",
+        consumes=frozenset({"demonstrations", "rewards"}),
+        action_spaces=("Box", "Discrete"),
+        observation_spaces=_VECTORS,
+        timestep="gradient update",
+        limits="its network reads vectors, and acts in Box or Discrete",
+    ),
 )
 
 BUILTIN = IMITATION + PREFERENCES + OFFLINE_RL + ONLINE_RL

@@ -74,7 +74,8 @@ def evaluate(
 
     :param model: anything with SB3's `predict`. A model or `Expert` that carries observation
         statistics is given raw observations; any other one what `env` gives, so a `VecNormalize`
-        around `env` is used, but not updated. One that reads action masks is given those of `env`
+        around `env` is used, but not updated. One that reads action masks is given those of `env`,
+        and one that counts its rewards (`report_rewards`) is told them
     :param env: id (closed again at the end), `Env` or `VecEnv`
     :param n_episodes: spread evenly over the copies of the environment, so that short episodes are
         not counted more often than long ones
@@ -89,6 +90,8 @@ def evaluate(
         raise UserError(f"n_episodes={n_episodes} must be at least 1")
     with opened(env, n_envs) as venv:
         actor, venv = _matched(model, venv)
+        if hasattr(model, "report_rewards"):
+            venv = model.report_rewards(venv)
         if not (is_vecenv_wrapped(venv, VecMonitor) or venv.env_is_wrapped(Monitor)[0]):
             venv = VecMonitor(venv)
         masks = masks_for(actor, venv)

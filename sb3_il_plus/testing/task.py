@@ -50,6 +50,12 @@ QUICK: Mapping[str, Any] = {
 
 QUICK_FOR: Mapping[str, Mapping[str, Any]] = {
     "cql": {"actor_learning_rate": None, "cql_n_actions": 2},
+    "decision_transformer": {
+        "context_length": 4,
+        "learning_rate": 1e-3,
+        "policy_kwargs": {"embed_dim": 16, "n_layers": 1},
+        "warmup_steps": 0,
+    },
     "mce_irl": {"policy_kwargs": None, "reward_net_kwargs": {"hid_sizes": (16,)}},
     "preference_comparisons": {
         "fragment_length": 2,

@@ -15,9 +15,9 @@ from gymnasium import spaces
 
 from sb3_il_plus import Demonstrations
 
-N_UPDATES, BATCH, LEARNING_RATE, GAMMA, TAU = 2000, 128, 1e-3, 0.98, 0.01
+N_UPDATES, BATCH, LEARNING_RATE = 1000, 128, 3e-3
+GAMMA, TAU, REWARD_SCALE = 0.95, 0.02, 0.1
 NET_ARCH = [64, 64]
-REWARD_SCALE = {"Pendulum-v1": 0.1, "CartPole-v1": 1.0}
 
 Settings = dict[str, Any]
 
@@ -47,7 +47,7 @@ class Pair:
             "batch_size": BATCH,
             "gamma": GAMMA,
             "tau": TAU,
-            "reward_scale": REWARD_SCALE[self.env_id],
+            "reward_scale": REWARD_SCALE,
         }
         return {name: everything[name] for name in self.shared} | self.settings
 
@@ -57,15 +57,27 @@ SUPERVISED = ("learning_rate", "batch_size")
 CLONING = {"l2_weight": 0.0, "ent_weight": 0.0}
 
 PAIRS = [
-    Pair(CONTINUOUS, "td3_bc", {"normalize_observations": False}, "TD3PlusBC"),
-    Pair(CONTINUOUS, "iql", {"decay_actor_learning_rate": False}, "IQL"),
-    Pair(CONTINUOUS, "awac", {"actor_weight_decay": 0.0}, "AWAC"),
+    Pair(
+        CONTINUOUS,
+        "td3_bc",
+        {"alpha": 10.0, "policy_delay": 1, "normalize_observations": False},
+        "TD3PlusBC",
+        {"alpha": 10.0, "update_actor_interval": 1},
+    ),
+    Pair(
+        CONTINUOUS,
+        "iql",
+        {"beta": 10.0, "decay_actor_learning_rate": False},
+        "IQL",
+        {"weight_temp": 10.0},
+    ),
+    Pair(CONTINUOUS, "awac", {"lam": 0.1, "actor_weight_decay": 0.0}, "AWAC", {"lam": 0.1}),
     Pair(
         CONTINUOUS,
         "cql",
-        {"cql_alpha": 1.0, "cql_n_actions": 3, "actor_learning_rate": None},
+        {"cql_alpha": 0.2, "cql_n_actions": 3, "actor_learning_rate": None},
         "CQL",
-        {"conservative_weight": 1.0, "n_action_samples": 3, "alpha_learning_rate": 0.0},
+        {"conservative_weight": 0.2, "n_action_samples": 3, "alpha_learning_rate": 0.0},
     ),
     Pair(CONTINUOUS, "bc", {"policy_of": "td3", "loss": "mse"} | CLONING, "BC", {}, SUPERVISED),
     Pair(DISCRETE, "bc", CLONING, "DiscreteBC", {"beta": 0.0}, SUPERVISED),
@@ -89,7 +101,7 @@ class Peer:
         n_actions = getattr(data.action_space, "n", None)
         size = int(n_actions) if n_actions else data.action_space.shape[0]  # type: ignore[index]
         self._algorithm.create_impl(data.observation_space.shape, size)
-        self._batch = batches(data, REWARD_SCALE[pair.env_id], np.random.default_rng(seed))
+        self._batch = batches(data, REWARD_SCALE, np.random.default_rng(seed))
 
     def learn(self, n_updates: int) -> Peer:
         """Make gradient updates."""
