@@ -25,7 +25,7 @@ from typing import Annotated, Any
 import torch as th
 import typer
 from offline_data import MIXED, cartpole, pendulum
-from offline_pairs import N_UPDATES, NET_ARCH, PAIRS, Pair, Peer
+from offline_pairs import N_UPDATES, PAIRS, Pair, Peer
 from offline_report import report
 
 from sb3_il_plus import Demonstrations, evaluate, make
@@ -92,7 +92,6 @@ class Cell:
             self.pair.ours,
             None,
             demonstrations=data,
-            policy_kwargs={"net_arch": list(NET_ARCH)},
             seed=self.seed,
             device="cpu",
             **self.pair.our_settings(),

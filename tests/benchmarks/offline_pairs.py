@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from itertools import zip_longest
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,14 +50,25 @@ class Pair:
             "tau": TAU,
             "reward_scale": REWARD_SCALE,
         }
-        return {name: everything[name] for name in self.shared} | self.settings
+        networks = {"policy_kwargs": {"net_arch": list(NET_ARCH)}}
+        return networks | {name: everything[name] for name in self.shared} | self.settings
 
 
 CONTINUOUS, DISCRETE = "Pendulum-v1", "CartPole-v1"
 SUPERVISED = ("learning_rate", "batch_size")
 CLONING = {"l2_weight": 0.0, "ent_weight": 0.0}
+COPYING = {"tau": 1.0, "target_update_interval": 50}
+"""d3rlpy's target networks of choices are copied now and then."""
+THEIR_COPYING = {"target_update_interval": 50}
+TRANSFORMER = {
+    "context_length": 10,
+    "learning_rate": 1e-3,
+    "batch_size": 64,
+    "warmup_steps": 100,
+    "policy_kwargs": {"embed_dim": 64, "n_layers": 2},
+}
 
-PAIRS = [
+CONTINUOUS_PAIRS = [
     Pair(
         CONTINUOUS,
         "td3_bc",
@@ -71,7 +83,6 @@ PAIRS = [
         "IQL",
         {"weight_temp": 10.0},
     ),
-    Pair(CONTINUOUS, "awac", {"lam": 0.1, "actor_weight_decay": 0.0}, "AWAC", {"lam": 0.1}),
     Pair(
         CONTINUOUS,
         "cql",
@@ -80,8 +91,57 @@ PAIRS = [
         {"conservative_weight": 0.2, "n_action_samples": 3, "alpha_learning_rate": 0.0},
     ),
     Pair(CONTINUOUS, "bc", {"policy_of": "td3", "loss": "mse"} | CLONING, "BC", {}, SUPERVISED),
-    Pair(DISCRETE, "bc", CLONING, "DiscreteBC", {"beta": 0.0}, SUPERVISED),
+    Pair(CONTINUOUS, "awac", {"lam": 0.1, "actor_weight_decay": 0.0}, "AWAC", {"lam": 0.1}),
+    Pair(
+        CONTINUOUS,
+        "rebrac",
+        {"beta1": 0.1, "beta2": 0.01, "policy_delay": 1},
+        "ReBRAC",
+        {"actor_beta": 0.1, "critic_beta": 0.01, "update_actor_interval": 1},
+    ),
+    Pair(CONTINUOUS, "offline_td3", {"policy_delay": 1}, "TD3", {"update_actor_interval": 1}),
+    Pair(CONTINUOUS, "offline_sac", {}, "SAC"),
+    Pair(
+        CONTINUOUS,
+        "crr",
+        {"beta": 0.1, "tau": 1.0, "target_update_interval": 100},
+        "CRR",
+        {"beta": 0.1},
+    ),
+    Pair(CONTINUOUS, "sac_n", {}),
+    Pair(CONTINUOUS, "edac", {}),
+    Pair(CONTINUOUS, "xql", {"loss_temp": 1.0}),
+    Pair(CONTINUOUS, "decision_transformer", TRANSFORMER, shared=()),
 ]
+DISCRETE_PAIRS = [
+    Pair(DISCRETE, "bc", CLONING, "DiscreteBC", {"beta": 0.0}, SUPERVISED),
+    Pair(DISCRETE, "discrete_iql", {"beta": 10.0, "decay_actor_learning_rate": False}),
+    Pair(
+        DISCRETE,
+        "discrete_cql",
+        {"alpha": 0.5} | COPYING,
+        "DiscreteCQL",
+        {"alpha": 0.5} | THEIR_COPYING,
+    ),
+    Pair(
+        DISCRETE,
+        "discrete_bcq",
+        {"logit_weight": 0.01} | COPYING,
+        "DiscreteBCQ",
+        {"beta": 0.01, "share_encoder": False} | THEIR_COPYING,
+    ),
+    Pair(DISCRETE, "offline_dqn", COPYING, "DoubleDQN", THEIR_COPYING),
+    Pair(DISCRETE, "discrete_awac", {"lam": 0.1}),
+    Pair(DISCRETE, "discrete_crr", {"beta": 0.1, "tau": 1.0}),
+    Pair(DISCRETE, "decision_transformer", TRANSFORMER, shared=()),
+]
+PAIRS = [
+    pair
+    for both in zip_longest(CONTINUOUS_PAIRS, DISCRETE_PAIRS)
+    for pair in both
+    if pair is not None
+]
+"""Those of both environments in turn."""
 
 
 class Peer:
@@ -127,7 +187,10 @@ def their_config(pair: Pair) -> Any:
     given: Settings = {}
     for field in dataclasses.fields(kind):
         if field.name.endswith("encoder_factory"):
-            given[field.name] = d3rlpy.models.VectorEncoderFactory(list(NET_ARCH))
+            normed = pair.theirs == "ReBRAC" and field.name == "critic_encoder_factory"
+            given[field.name] = d3rlpy.models.VectorEncoderFactory(
+                list(NET_ARCH), use_layer_norm=normed
+            )
         elif field.name.endswith("learning_rate"):
             given[field.name] = LEARNING_RATE
         elif field.name in shared:
