@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -44,6 +44,16 @@ def table(
         ),
     ] = None,
     jobs: Jobs = None,
+    backend: Annotated[
+        Literal["local", "ray"],
+        typer.Option("--backend", help="Processes of this machine, or a Ray cluster."),
+    ] = "local",
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address", metavar="ADDRESS", help="Of the cluster, such as ray://HOST:10001."
+        ),
+    ] = "auto",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="By default runs/<name>.")
     ] = None,
@@ -63,25 +73,33 @@ def table(
       sb3-il-plus table my_table.yaml --jobs 8 --out runs/mine
       sb3-il-plus table classic --set n_seeds=3 --set algorithms=[bc,gail]
       sb3-il-plus table classic --set algorithms.gail.timesteps=2e5
+      sb3-il-plus table classic --backend ray --address auto
     """
     from sb3_il_plus.tables.specification import load_specification
 
     specification = load_specification(source, parse_settings(settings or []))
     out = out or Path("runs") / (specification.name or "table")
     if not dry_run:
-        run_and_show(specification, out, jobs)
+        run_and_show(specification, out, jobs, backend, address)
         return
     from sb3_il_plus.tables.forecast import forecast
-    from sb3_il_plus.tables.runner import available_cores
+    from sb3_il_plus.tables.local_pool import available_cores
 
     console().print(forecast(specification, out, jobs or available_cores()), highlight=False)
 
 
-def run_and_show(specification: Specification, out: Path, n_workers: int | None) -> None:
+def run_and_show(
+    specification: Specification,
+    out: Path,
+    n_workers: int | None,
+    backend: Literal["local", "ray"] = "local",
+    address: str = "auto",
+) -> None:
     """Make a table and print it; failed runs make the exit code 1.
 
     :param out: its folder
-    :param n_workers: processes, by default one per core
+    :param n_workers: jobs at a time, by default one per core
+    :param backend: see `run_table`, as `address`
     """
     from sb3_il_plus.files import check_writable
     from sb3_il_plus.tables.compare import InterruptedTable, run_table
@@ -90,7 +108,13 @@ def run_and_show(specification: Specification, out: Path, n_workers: int | None)
     typed = shlex.join(["sb3-il-plus", *sys.argv[1:]])
     try:
         made = run_table(
-            specification, out, n_workers=n_workers, command=typed, console=console(stderr=True)
+            specification,
+            out,
+            n_workers=n_workers,
+            backend=backend,
+            address=address,
+            command=typed,
+            console=console(stderr=True),
         )
     except InterruptedTable as interruption:
         stop(

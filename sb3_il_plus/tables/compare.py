@@ -8,18 +8,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
 from sb3_il_plus import registry
 from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.tables.display import Display
+from sb3_il_plus.tables.local_pool import LocalPool
 from sb3_il_plus.tables.planning import plan
 from sb3_il_plus.tables.presets import tuned_settings
 from sb3_il_plus.tables.records import build
 from sb3_il_plus.tables.report import write_report
-from sb3_il_plus.tables.runner import available_cores, run_jobs
+from sb3_il_plus.tables.runner import Pool, run_jobs
 from sb3_il_plus.tables.runs import RunFolder
 from sb3_il_plus.tables.specification import (
     DemonstrationSettings,
@@ -28,6 +29,9 @@ from sb3_il_plus.tables.specification import (
 )
 from sb3_il_plus.tables.summary import Table
 from sb3_il_plus.tables.tasks import Task, World
+from sb3_il_plus.tables.worker import Setting
+
+Backend = Literal["local", "ray"]
 
 DEFAULT_EXPERT = "ppo"
 DEFAULT_EPISODES = 10
@@ -51,6 +55,8 @@ def run_table(
     out: str | Path,
     *,
     n_workers: int | None = None,
+    backend: Backend = "local",
+    address: str = "auto",
     command: str = "",
     console: Console | None = None,
 ) -> Table:
@@ -58,7 +64,9 @@ def run_table(
 
     :param specification: what to compare
     :param out: folder of the table (see `RunFolder`); what an earlier call finished there is kept
-    :param n_workers: processes, by default one per core
+    :param n_workers: jobs at a time, by default one per core
+    :param backend: where they are done: in processes of this machine, or on a Ray cluster
+    :param address: of the Ray cluster
     :param command: what the user typed, kept in the records
     :param console: where to show progress; None for nowhere
     :raises UserError: something could not work; nothing was trained
@@ -68,13 +76,14 @@ def run_table(
     jobs = plan(specification)
     names = {job.settings["algorithm"] for job in jobs if "algorithm" in job.settings}
     specs = [registry.get(name) for name in sorted(names)]
-    n_workers = n_workers or available_cores()
-    display = Display(console or Console(quiet=True), jobs, n_workers)
+    setting = Setting(folder, tuple(specs), command)
     with folder.locked():
         folder.prepare()
         folder.write_text("specification.yaml", specification.to_yaml())
         folder.write_jobs(jobs)
-        events = run_jobs(jobs, folder, n_workers, specs, command)
+        pool = _open_pool(backend, setting, n_workers, address)
+        display = Display(console or Console(quiet=True), jobs, pool.size)
+        events = run_jobs(jobs, folder, pool, command)
         try:
             with display.shown(), contextlib.closing(events):
                 for event in events:
@@ -84,6 +93,14 @@ def run_table(
             n_finished = sum(folder.is_finished(job.id) for job in jobs)
             raise InterruptedTable(n_finished, len(jobs)) from None
         return write_report(folder)
+
+
+def _open_pool(backend: Backend, setting: Setting, size: int | None, address: str) -> Pool:
+    if backend == "local":
+        return LocalPool(setting, size)
+    from sb3_il_plus.tables.ray_pool import RayPool
+
+    return RayPool(setting, size, address)
 
 
 def comparison(

@@ -93,6 +93,13 @@ class RunFolder:
         name = re.sub(r"[^\w.-]+", "-", job.label)
         return self.path / "logs" / f"{name[:100]}-{job.id}.log"
 
+    def made_by(self, job: Job) -> dict[str, Path]:
+        """The files beside its record that a job has made: path in the folder -> path."""
+        paths = [self.log_path(job)]
+        if job.kind in _ARTIFACTS:
+            paths.append(self.artifact_path(job.kind, job.id))
+        return {str(path.relative_to(self.path)): path for path in paths if path.exists()}
+
     def read_record(self, job_id: str) -> dict[str, Any] | None:
         """The record of a job, or None where it has not ended yet."""
         path = self.record_path(job_id)

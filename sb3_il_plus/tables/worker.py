@@ -11,48 +11,68 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from sb3_il_plus.registry import registry
 from sb3_il_plus.spec import AlgorithmSpec
+from sb3_il_plus.tables.jobs import Job
 from sb3_il_plus.tables.runs import RunFolder
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def work(
-    connection: Connection, folder: RunFolder, specs: Sequence[AlgorithmSpec], command: str
-) -> None:
+@dataclass(frozen=True)
+class Setting:
+    """What workers must know besides their jobs.
+
+    :param folder: of the table
+    :param specs: the algorithms of the table: those that the runner's process registered by itself
+        are unknown in others
+    :param command: what the user typed, kept in the records
+    """
+
+    folder: RunFolder
+    specs: tuple[AlgorithmSpec, ...] = ()
+    command: str = ""
+
+
+def work(connection: Connection, setting: Setting) -> None:
     """Main function of a worker process.
 
     :param connection: jobs come in, records go out
-    :param specs: the algorithms of the table: those that the runner's process registered by itself
-        are unknown here
-    :param command: what the user typed, kept in the records
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Before NumPy and torch are imported: N workers on N cores must not start N threads each.
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    import torch
-
-    from sb3_il_plus.tables.execution import execute
-
-    torch.set_num_threads(1)
-    for spec in specs:
-        if spec.name not in registry.names():
-            registry.register(spec)
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     while True:
         try:
             job = connection.recv()
         except EOFError:
             return
-        with _output_to(folder.log_path(job)):
-            record = execute(job, folder, command)
-        connection.send(record)
+        connection.send(do(job, setting))
+
+
+def do(job: Job, setting: Setting) -> dict[str, Any]:
+    """Do one job in this process, on one thread, and write its record.
+
+    :return: the record
+    """
+    import torch
+
+    from sb3_il_plus.tables.execution import execute
+
+    torch.set_num_threads(1)
+    for spec in setting.specs:
+        if spec.name not in registry.names():
+            registry.register(spec)
+    with _output_to(setting.folder.log_path(job)):
+        return execute(job, setting.folder, setting.command)
 
 
 def _end_with_parent() -> None:
