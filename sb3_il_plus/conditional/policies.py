@@ -15,6 +15,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.policies import MultiInputActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -36,7 +37,7 @@ from sb3_il_plus.conditional.perception import (
     Perception,
     WithoutCommand,
 )
-from sb3_il_plus.errors import InapplicableError
+from sb3_il_plus.errors import InapplicableError, UserError
 
 _SMALL_ARCH = {"pi": [64, 64], "vf": [64, 64]}
 _CIL_ARCH = {"pi": [256, 256], "vf": [256, 256]}
@@ -85,6 +86,22 @@ class ConditionalPolicy(MultiInputActorCriticPolicy):
 
     def _check_command(self, observation_space: spaces.Space) -> None:
         command_space(observation_space, type(self).__name__)
+
+    def obs_to_tensor(self, observation: Any) -> tuple[Any, bool]:
+        """As SB3's, and says which command is none.
+
+        :raises UserError: a command lies outside its space, so that nothing was learned of it
+        """
+        space = command_space(self.observation_space, type(self).__name__)
+        if isinstance(space, spaces.Discrete):
+            commands = np.asarray(observation[COMMAND]).reshape(-1)
+            unknown = commands[(commands < 0) | (commands >= space.n)]
+            if len(unknown):
+                raise UserError(
+                    f"command {unknown[0]} is none that {type(self).__name__} has a branch or an "
+                    f"input for: they are 0 to {int(space.n) - 1}"
+                )
+        return super().obs_to_tensor(observation)
 
     def _build_mlp_extractor(self) -> None:
         actor_sizes, critic_sizes = layer_sizes(self.net_arch)

@@ -17,7 +17,7 @@ from sb3_il_plus.conditional import (
     UnconditionalPolicy,
 )
 from sb3_il_plus.conditional.driving import DrivingVecEnv
-from sb3_il_plus.errors import InapplicableError
+from sb3_il_plus.errors import InapplicableError, UserError
 
 N_COMMANDS, SIZE = 3, 5
 VECTOR = spaces.Box(-1, 1, (SIZE,), np.float32)
@@ -306,6 +306,15 @@ def test_behavioural_cloning_trains_it_with_normalisation(policy_class):
 def test_observations_that_do_not_suit(policy_class, space, message):
     with pytest.raises(InapplicableError, match=message):
         build(policy_class, space)
+
+
+@pytest.mark.parametrize("policy_class", [BranchedPolicy, CommandInputPolicy])
+@pytest.mark.parametrize("command", [-1, N_COMMANDS])
+def test_a_command_without_a_branch(policy_class, command):
+    commands = np.array([0, command, 1])
+    message = f"command {command} is none that {policy_class.__name__} has a branch .* are 0 to 2"
+    with pytest.raises(UserError, match=message):
+        build(policy_class).predict({**batch(3), "command": commands})
 
 
 def test_film_needs_a_layer():
