@@ -18,7 +18,7 @@ EMPTY, WALL, DOOR, AGENT = 1, 2, 4, 10
 def test_what_the_planes_show():
     from minigrid.core.constants import COLOR_TO_IDX
 
-    env = grid_env(DOORS)
+    env = grid_env(DOORS, "grid")
     for seed in range(5):
         observation, _ = env.reset(seed=seed)
         assert env.observation_space.contains(observation)
@@ -32,6 +32,21 @@ def test_what_the_planes_show():
         assert grid[..., :11].sum(axis=-1).tolist() == np.ones((6, 6)).tolist()
         assert not grid[grid[..., EMPTY] == 1][:, 11:17].any()
         assert grid[0, 0, WALL]
+
+
+def test_the_grid_around_the_agent():
+    env = grid_env(DOORS)
+    directions = set()
+    for seed in range(25):
+        grid, world = env.reset(seed=seed)[0]["grid"], env.unwrapped
+        assert grid.shape == (11, 11, 21)
+        assert np.argwhere(grid[..., AGENT]).tolist() == [[5, 5]]
+        to_target = np.subtract(world.target_pos, world.agent_pos)
+        ahead, beside = int(to_target @ world.dir_vec), int(to_target @ world.right_vec)
+        assert grid[5 + ahead, 5 + beside, DOOR]
+        assert grid[..., :11].sum() == 36, "every cell is somewhere"
+        directions.add(world.agent_dir)
+    assert directions == {0, 1, 2, 3}
 
 
 def test_the_mission_is_the_command():
@@ -48,14 +63,14 @@ def test_the_mission_is_the_command():
 
 def test_what_the_agent_sees():
     assert grid_env(DOORS, "agent").observation_space["grid"].shape == (7, 7, 21)
-    with pytest.raises(UserError, match="view='all' must be 'grid' or 'agent'"):
+    with pytest.raises(UserError, match="view='all' must be one of 'centred', 'grid', 'agent'"):
         grid_env(DOORS, "all")
 
 
 @pytest.mark.parametrize(
     "env_id", [DOORS, "BabyAI-GoToLocal-v0", "BabyAI-PutNextLocal-v0", "BabyAI-UnlockPickup-v0"]
 )
-@pytest.mark.parametrize("view", ["grid", "agent"])
+@pytest.mark.parametrize("view", ["centred", "agent"])
 def test_the_bot_succeeds(env_id, view):
     env = grid_env(env_id, view, bot=True)
     data = collect(EnvironmentExpert(env), env, n_episodes=8, seed=0)

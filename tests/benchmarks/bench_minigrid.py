@@ -1,0 +1,60 @@
+"""Success on MiniGrid-GoToDoor-6x6-v0, with and without the command, from episodes of BabyAI's bot.
+
+python tests/benchmarks/bench_minigrid.py --seeds 3
+
+Budget and networks are the preset's for that environment; evaluation is on unseen seeds.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from sb3_il_plus import ConditionalBC, Demonstrations, collect, evaluate
+from sb3_il_plus.conditional.environments import EnvironmentExpert
+from sb3_il_plus.environments import make_env
+from sb3_il_plus.tables.presets import preset
+
+ENV_ID = "sb3_il_plus/MiniGrid-GoToDoor-6x6-v0"
+POLICIES = ("BranchedPolicy", "CommandInputPolicy", "FilmPolicy", "UnconditionalPolicy")
+
+
+def copies(n_envs: int, **options: bool) -> VecEnv:
+    return DummyVecEnv([lambda: make_env(ENV_ID, **options)] * n_envs)
+
+
+def success(policy: str, data: Demonstrations, seed: int, timesteps: int) -> tuple[float, float]:
+    """Share of 500 episodes that succeed, and processor seconds of training."""
+    chosen = preset("conditional_bc", ENV_ID)
+    start = time.process_time()
+    model = ConditionalBC(policy, None, data, seed=seed, device="cpu", **chosen.hyperparameters)
+    model.learn(timesteps or chosen.timesteps)
+    seconds = time.process_time() - start
+    return evaluate(model, copies(25), 500, seed=10_000 + seed).mean_return, seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--episodes", type=int, default=10_000)
+    parser.add_argument("--timesteps", type=int, default=0)
+    parser.add_argument("--policies", nargs="+", default=POLICIES)
+    arguments = parser.parse_args()
+    th.set_num_threads(1)
+    start = time.process_time()
+    recorded = copies(8, bot=True)
+    data = collect(EnvironmentExpert(recorded), recorded, arguments.episodes, seed=0)
+    print(f"{data}, {time.process_time() - start:.0f} s", flush=True)
+    for policy in arguments.policies:
+        runs = [success(policy, data, seed, arguments.timesteps) for seed in range(arguments.seeds)]
+        rates, seconds = np.transpose(runs)
+        shown = ", ".join(f"{100 * rate:.1f}" for rate in rates)
+        print(
+            f"{policy:20} {100 * rates.mean():5.1f} % ({shown}), {seconds.mean():.0f} s", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
