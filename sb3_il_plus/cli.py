@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from sb3_il_plus import cli_data, cli_dataset, cli_table
+from sb3_il_plus import cli_data, cli_dataset, cli_human, cli_table
 from sb3_il_plus.cli_options import (
     Budget,
     DataOut,
@@ -320,4 +320,5 @@ def compare(
 
 cli_data.add_commands(app)
 cli_dataset.add_commands(app)
+cli_human.add_commands(app)
 cli_table.add_commands(app)

@@ -170,6 +170,7 @@ def join(parts: Sequence[Demonstrations]) -> Demonstrations:
         actions=np.concatenate([part.actions for part in parts]),
         rewards=_join_optional([part.rewards for part in parts]),
         action_masks=_join_optional([part.action_masks for part in parts]),
+        intervened=_join_optional([part.intervened for part in parts]),
         terminations=np.concatenate([part.terminations for part in parts]),
         truncations=np.concatenate([part.truncations for part in parts]),
         offsets=np.concatenate(
@@ -196,6 +197,7 @@ def _replace_transitions(
         actions=data.actions[rows],
         rewards=None if data.rewards is None else data.rewards[rows],
         action_masks=None if data.action_masks is None else data.action_masks[rows],
+        intervened=None if data.intervened is None else data.intervened[rows],
         terminations=data.terminations[rows],
         truncations=data.truncations[rows],
         offsets=offsets,

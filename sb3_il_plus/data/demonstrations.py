@@ -32,10 +32,18 @@ if TYPE_CHECKING:
     from stable_baselines3.common.buffers import ReplayBuffer
 
 
-_FLAT = ("actions", "rewards", "terminations", "truncations", "offsets", "action_masks")
-"""The columns beside the observations."""
+_OPTIONAL = frozenset({"actions", "rewards", "action_masks", "intervened"})
 
-_OPTIONAL = frozenset({"actions", "rewards", "action_masks"})
+_FLAT = (
+    "actions",
+    "rewards",
+    "terminations",
+    "truncations",
+    "offsets",
+    "action_masks",
+    "intervened",
+)
+"""The columns beside the observations."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +74,8 @@ class Demonstrations:
     """JSON-like facts: environment id, expert, seed, library versions."""
     action_masks: np.ndarray | None = None
     """Shape (N, number of choices), bool: the choices that were allowed (see `data.masks`)."""
+    intervened: np.ndarray | None = None
+    """Shape (N,), bool: a person acted in the step, not the learner; None where one always did."""
 
     def __post_init__(self) -> None:
         for name in ("observations", *_FLAT):

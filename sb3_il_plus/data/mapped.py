@@ -2,7 +2,8 @@
 
     header.json         spaces, metadata, checksums (see `header.py`)
     observations.npy    or `observations.0.npy`, ... for the entries of a Dict space, in its order
-    actions.npy, rewards.npy, terminations.npy, truncations.npy, offsets.npy, action_masks.npy
+    actions.npy, rewards.npy, terminations.npy, truncations.npy, offsets.npy, action_masks.npy,
+    intervened.npy
 
 Opening takes no time and no memory whatever the size: a column is a `numpy.memmap`, whose pages the
 operating system reads when they are touched and drops again when memory is scarce. Writing goes

@@ -2,7 +2,8 @@
 
     header              JSON in a string array: format version, spaces, metadata, list of columns
     observations        or one entry `observations['key']` for each key of a Dict space
-    actions, rewards, terminations, truncations, offsets      as in `Demonstrations`
+    actions, rewards, terminations, truncations, offsets, action_masks, intervened
+                        as in `Demonstrations`
 
 Anyone can read it with `numpy.load`, and nothing in it is ever unpickled. A file that was cut,
 altered or put together by hand is refused with a message instead of being half understood.

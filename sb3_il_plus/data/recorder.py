@@ -35,6 +35,7 @@ class _Running:
     actions: list[np.ndarray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     action_masks: list[np.ndarray] = field(default_factory=list)
+    intervened: list[bool] = field(default_factory=list)
     terminated: bool = False
     truncated: bool = False
 
@@ -77,6 +78,7 @@ class EpisodeRecorder:
         next_observations: col.Columns,
         recording: np.ndarray | None = None,
         action_masks: np.ndarray | None = None,
+        intervened: np.ndarray | None = None,
     ) -> None:
         """Record one step of every copy, as `VecEnv.step` returned it.
 
@@ -84,6 +86,7 @@ class EpisodeRecorder:
             observation is taken from `infos[i]["terminal_observation"]`
         :param recording: shape (n_envs,), the copies to record; None for all
         :param action_masks: shape (n_envs, number of choices), those that the actions obeyed
+        :param intervened: shape (n_envs,), where a person acted in place of the learner
         :raises DataError: the environment does not hand out its last observations
         """
         for i, following in enumerate(_rows(next_observations)):
@@ -94,6 +97,8 @@ class EpisodeRecorder:
             episode.rewards.append(float(rewards[i]))
             if action_masks is not None:
                 episode.action_masks.append(np.array(action_masks[i], dtype=bool))
+            if intervened is not None:
+                episode.intervened.append(bool(intervened[i]))
             if not dones[i]:
                 episode.observations.append(following)
                 continue
@@ -122,6 +127,7 @@ class EpisodeRecorder:
             return None
         offsets = np.cumsum([0, *(len(episode.actions) for episode in episodes)])
         masks = [row for e in episodes for row in e.action_masks]
+        intervened = [row for e in episodes for row in e.intervened]
         return Demonstrations(
             observations=col.stack([row for e in episodes for row in e.observations]),
             actions=np.stack([row for e in episodes for row in e.actions]),
@@ -133,6 +139,7 @@ class EpisodeRecorder:
             action_space=self._action_space,
             metadata=metadata or {},
             action_masks=np.stack(masks) if masks else None,
+            intervened=np.array(intervened) if intervened else None,
         )
 
 

@@ -215,6 +215,7 @@ def refuse_what_it_lacks(piece: Demonstrations, what: str, dicts: bool) -> None:
     lacking = {
         "Dict observations": isinstance(piece.observation_space, spaces.Dict) and not dicts,
         "action masks": piece.action_masks is not None,
+        "marks of interventions": piece.intervened is not None,
     }
     lost = [name for name, present in lacking.items() if present]
     if lost:

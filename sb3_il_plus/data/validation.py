@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from sb3_il_plus.data.demonstrations import Demonstrations
 
 
-_KINDS = {"offsets": "iu", "terminations": "b", "truncations": "b", "action_masks": "b"}
+_FLAGS = ("terminations", "truncations", "action_masks", "intervened")
+
+_KINDS = {"offsets": "iu", **dict.fromkeys(_FLAGS, "b")}
 """Column -> the kinds of NumPy dtypes that it can have; any number where not listed."""
 
 
@@ -65,7 +67,7 @@ def _length_problems(data: Demonstrations) -> Iterator[str]:
             f"action_masks has shape {masks.shape}; {n_transitions} actions need one row of "
             "choices each"
         )
-    for name in ("rewards", "terminations", "truncations"):
+    for name in ("rewards", "terminations", "truncations", "intervened"):
         column = getattr(data, name)
         if column is not None and column.shape != (n_transitions,):
             yield (
