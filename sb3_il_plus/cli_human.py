@@ -1,4 +1,4 @@
-"""The command `record`. As `cli`, this file imports nothing heavy itself."""
+"""The commands `record` and `dagger-human`. As `cli`, this file imports nothing heavy itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sb3_il_plus.cli_support import command
+from sb3_il_plus.cli_support import command, parse_settings
 from sb3_il_plus.errors import UserError
 
 Env = Annotated[str, typer.Option("--env", metavar="ID", help="Environment id.")]
@@ -35,12 +35,17 @@ Fps = Annotated[
     float | None,
     typer.Option("--fps", metavar="N", help="Steps in a second; by default the environment's."),
 ]
+Turns = Annotated[
+    bool | None,
+    typer.Option("--turns/--no-turns", help="Wait for a key before each step, or do not."),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random.")]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     command(app, "record")(record)
+    command(app, "dagger-human")(dagger_human)
 
 
 def record(
@@ -62,10 +67,7 @@ def record(
         ),
     ] = None,
     fps: Fps = None,
-    turns: Annotated[
-        bool | None,
-        typer.Option("--turns/--no-turns", help="Wait for a key before each step, or do not."),
-    ] = None,
+    turns: Turns = None,
     web: Web = False,
     terminal: Terminal = False,
     host: Host = None,
@@ -100,6 +102,88 @@ def record(
         **_front_end(web, terminal, host, port),
     )
     print("nothing was recorded" if recorded is None else f"{recorded!r} written to {out}")
+
+
+def dagger_human(
+    env: Env,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="The session's folder; continued if it exists."),
+    ],
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Watch the learner drive, and take over; by default it drives alone, and you "
+            "label its states afterwards.",
+        ),
+    ] = False,
+    demos: Annotated[
+        str | None,
+        typer.Option("--demos", metavar="PATH", help="To begin with, such as a recording."),
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, metavar="N", help="Rounds in all.")] = 5,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, metavar="N", help="Steps in each round.")
+    ] = 100,
+    keys: Keys = None,
+    fps: Fps = None,
+    turns: Turns = None,
+    web: Web = False,
+    terminal: Terminal = False,
+    files: Annotated[
+        bool,
+        typer.Option(
+            "--files", help="Wait for labels that somebody writes into the session's folder."
+        ),
+    ] = False,
+    host: Host = None,
+    port: Port = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter as YAML. Repeatable."),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Train with a person as DAgger's demonstrator.
+
+    In each round, the learner drives and you correct it, in a window, on a page
+    (--web), in this terminal (--terminal), or by files. Everything is kept in
+    the folder at once: stop at any time, and go on days later with the same
+    command. The learner is DIR/model.zip.
+
+    \b
+    Examples:
+      sb3-il-plus dagger-human --env CartPole-v1 --out session --demos mine.npz
+      sb3-il-plus dagger-human --env CartPole-v1 --out session --web --take-over
+      sb3-il-plus dagger-human --env Acrobot-v1 --out session --terminal --rounds 3
+      sb3-il-plus dagger-human --env MountainCar-v0 --out session --files
+    """
+    from sb3_il_plus.human.dagger import human_dagger
+    from sb3_il_plus.human.game import SessionStopped
+
+    if files and (web or terminal or take_over):
+        raise UserError("--files stands alone: labels are written into files, not typed")
+    options = _front_end(web, terminal, host, port)
+    show = options.pop("show")
+    try:
+        human_dagger(
+            env,
+            out,
+            mode="take-over" if take_over else "label",
+            n_rounds=rounds,
+            round_steps=steps,
+            show="files" if files else show,
+            keys=keys,
+            demonstrations=demos,
+            fps=fps,
+            turns=turns,
+            seed=seed,
+            front_end_options=options,
+            **parse_settings(settings or []),
+        )
+    except SessionStopped as stopped:
+        print(f"stopped: {stopped}. The same command goes on.")
 
 
 def _front_end(web: bool, terminal: bool, host: str | None, port: int | None) -> dict[str, Any]:

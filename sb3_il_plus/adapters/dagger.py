@@ -13,8 +13,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Unpack
 
 import numpy as np
+import torch as th
 from imitation.algorithms import dagger
 from imitation.data import types
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
@@ -23,9 +25,12 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from sb3_il_plus.adapters.bridge import BridgeLogger
 from sb3_il_plus.adapters.rounds import RoundsAlgorithm, RoundsArguments
 from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.state_only import stand_ins
+from sb3_il_plus.data.validation import fit_to
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.experts.expert import Expert, as_expert
-from sb3_il_plus.randomness import child_generator
+from sb3_il_plus.experts.teacher import Teacher
+from sb3_il_plus.randomness import child_generator, child_seed
 
 BetaSchedule = Literal["linear", "exponential"] | Callable[[int], float]
 
@@ -40,7 +45,8 @@ class DAgger(RoundsAlgorithm):
     :param env: where the learner is corrected
     :param demonstrations: optional data to begin with
     :param expert: the demonstrator: an SB3 model, an `Expert`, or a function from one observation
-        to one action
+        to one action; or a `Teacher`, such as a person (see `sb3_il_plus.human`), who says
+        afterwards what should have been done while the learner drove alone (β is 0)
     :param rollout_round_min_episodes: episodes that a round has at least
     :param rollout_round_min_timesteps: environment steps that a round has at least
     :param beta_schedule: `"linear"`: β_i = max(0, 1 − i / `beta_rampdown_rounds`);
@@ -75,7 +81,7 @@ class DAgger(RoundsAlgorithm):
         self.beta_rampdown_rounds = beta_rampdown_rounds
         self.beta_decay = beta_decay
         self.n_expert_queries = 0
-        self.expert: Expert | None = None
+        self.expert: Expert | Teacher | None = None
         if expert is not None:
             self.set_expert(expert)
         if _init_setup_model:
@@ -106,8 +112,10 @@ class DAgger(RoundsAlgorithm):
         )
 
     def set_expert(self, expert: Any) -> None:
-        """Name (another) demonstrator: a model, an `Expert`, or a function."""
-        self.expert = as_expert(expert, self.observation_space, self.action_space)
+        """Name (another) demonstrator: a model, an `Expert`, a function, or a `Teacher`."""
+        if not isinstance(expert, Teacher):
+            expert = as_expert(expert, self.observation_space, self.action_space)
+        self.expert = expert
 
     def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
         """Replace the environment that the learner is corrected in."""
@@ -120,6 +128,11 @@ class DAgger(RoundsAlgorithm):
             raise UserError(
                 "DAgger has no demonstrator to ask: pass expert=... to the constructor or to "
                 "load(), or call set_expert()"
+            )
+        if isinstance(self.expert, Teacher) and self.n_envs != 1:
+            raise UserError(
+                f"a teacher follows one environment, and there are {self.n_envs} copies: pass an "
+                "environment with a single one"
             )
         n_known = 0 if self.demonstrations is None else len(self.demonstrations)
         if n_known + total_timesteps < self.batch_size:
@@ -138,8 +151,43 @@ class DAgger(RoundsAlgorithm):
             rng=rng,
         )
 
+    def _gather(self, callback: BaseCallback, total_timesteps: int) -> bool:
+        """Leave the round to the teacher, if there is one."""
+        if not isinstance(self.expert, Teacher):
+            return super()._gather(callback, total_timesteps)
+        if self.round_num == 0 and self.demonstrations is not None:
+            # Who drives alone from the start begins with what is known.
+            with th.random.fork_rng(devices=[]):
+                th.manual_seed(child_seed(self._base_seed, "updates before round 0"))
+                self._train()
+        start, go_on = self.num_timesteps, True
+
+        def drive() -> Demonstrations:
+            nonlocal go_on
+            gathered, go_on = self._drive(callback, total_timesteps)
+            return gathered
+
+        callback.on_rollout_start()
+        try:
+            n_steps = min(self._round_steps, total_timesteps - start)
+            lesson = self.expert.teach(self.round_num, n_steps, drive, self._own_action)
+        except BaseException:
+            self.num_timesteps = start  # the round will be asked for again
+            raise
+        callback.on_rollout_end()
+        self.num_timesteps = start + lesson.n_steps  # steps of an earlier process among them
+        if lesson.demonstrations is not None:
+            self.n_expert_queries += len(lesson.demonstrations)
+            self._keep(fit_to(lesson.demonstrations, self.observation_space, self.action_space))
+        return go_on
+
+    def _own_action(self, observation: Any) -> np.ndarray:
+        return self.policy.predict(self._as_env_observes(observation), deterministic=True)[0]
+
     @property
     def _beta(self) -> float:
+        if isinstance(self.expert, Teacher):
+            return 0.0
         return self.trainer.beta_schedule(self.round_num)
 
     def _actions(
@@ -147,6 +195,10 @@ class DAgger(RoundsAlgorithm):
     ) -> np.ndarray:
         """The demonstrator's, which are the labels; the collector puts some of its own in place."""
         assert self.expert is not None
+        if isinstance(self.expert, Teacher):
+            assert self.env is not None
+            self.expert.watch(self.env)
+            return stand_ins(self.action_space, self.n_envs)
         self.n_expert_queries += self.n_envs
         actions, self._expert_state = self.expert.predict(
             raw_observations, self._expert_state, episode_starts, deterministic=True
@@ -156,11 +208,12 @@ class DAgger(RoundsAlgorithm):
     def _own_actions(self, observations: Any) -> np.ndarray:
         return self.policy.predict(types.maybe_unwrap_dictobs(observations))[0]
 
+    @property
+    def _round_steps(self) -> int:
+        return max(self.rollout_round_min_timesteps, self.batch_size)
+
     def _round_is_over(self, n_steps: int, n_episodes: int) -> bool:
-        return (
-            n_steps >= max(self.rollout_round_min_timesteps, self.batch_size)
-            and n_episodes >= self.rollout_round_min_episodes
-        )
+        return n_steps >= self._round_steps and n_episodes >= self.rollout_round_min_episodes
 
     def _keep(self, gathered: Demonstrations) -> None:
         self.logger.record("rollout/beta", self._beta)
@@ -179,8 +232,8 @@ class DAgger(RoundsAlgorithm):
             self.demonstrations = Demonstrations.concatenate([known, labels])
 
     def _train(self) -> None:
-        data = self._require_demonstrations()
-        if len(data) >= self.batch_size:
+        data = self.demonstrations  # None while a teacher has let the learner drive
+        if data is not None and len(data) >= self.batch_size:
             self._train_policy(data)
 
     def _run_trainer(self, arguments: dict[str, Any]) -> None:

@@ -150,15 +150,25 @@ class RoundsAlgorithm(SupervisedAlgorithm):
     def _gather(self, callback: BaseCallback, total_timesteps: int) -> bool:
         """Drive the environments for a round, and keep what was seen.
 
+        :return: whether to go on
+        """
+        callback.on_rollout_start()
+        gathered, go_on = self._drive(callback, total_timesteps)
+        callback.on_rollout_end()
+        self._keep(fit_to(gathered, self.observation_space, self.action_space))
+        return go_on
+
+    def _drive(self, callback: BaseCallback, total_timesteps: int) -> tuple[Demonstrations, bool]:
+        """Drive the environments for a round.
+
         A round depends on the policy, the data and its number alone: environments and sampling are
         seeded with it, so a run resumed at a round's start repeats it exactly.
 
-        :return: whether to go on
+        :return: what was seen, and whether to go on
         """
         # With the step count, so that a round which a callback cut short is not driven again.
         seed = child_seed(self._base_seed, f"round {self.round_num} at {self.num_timesteps}")
         start, go_on = self.num_timesteps, True
-        callback.on_rollout_start()
         with tapped(self.env) as (venv, tap), th.random.fork_rng(devices=[]):
             th.manual_seed(seed)
             self.action_space.seed(seed)
@@ -178,11 +188,9 @@ class RoundsAlgorithm(SupervisedAlgorithm):
                 go_on = callback.on_step()
                 if self._round_is_over(self.num_timesteps - start, recorder.n_finished):
                     break
-        callback.on_rollout_end()
         gathered = recorder.demonstrations(keep_unfinished=True)
         assert gathered is not None
-        self._keep(fit_to(gathered, self.observation_space, self.action_space))
-        return go_on
+        return gathered, go_on
 
     def _train_policy(self, data: Demonstrations) -> None:
         """Train the policy for `n_epochs` passes over pairs of observation and action."""
