@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from sb3_il_plus.cli_options import Env, Seed
 from sb3_il_plus.cli_support import command, parse_settings
 from sb3_il_plus.errors import UserError
 
-Env = Annotated[str, typer.Option("--env", metavar="ID", help="Environment id.")]
 Keys = Annotated[
     str | None,
     typer.Option(
@@ -39,7 +39,6 @@ Turns = Annotated[
     bool | None,
     typer.Option("--turns/--no-turns", help="Wait for a key before each step, or do not."),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random.")]
 
 
 def add_commands(app: typer.Typer) -> None:

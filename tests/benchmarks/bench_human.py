@@ -1,6 +1,6 @@
 """How soon the page in a browser answers a key with a new frame.
 
-    python tests/benchmarks/bench_human.py [--presses 200]
+    PYTHONPATH=tests:tests/human python tests/benchmarks/bench_human.py [--presses 200]
 
 Needs Chromium and chromedriver. A real browser on this machine presses keys in CartPole-v1, and
 notes the time from the key until the picture that answers it is loaded: in turns, where a key is a
@@ -8,17 +8,13 @@ step, and at the environment's 50 steps in a second, where it waits for the next
 """
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "human"))
-
-from browser import Browser
 from people import served
 from selenium.webdriver.common.keys import Keys
+from visitor import visitor
 
 from sb3_il_plus.human.record import record
 
@@ -57,17 +53,14 @@ def measure(turns: bool, presses: int, folder: Path) -> np.ndarray:
     def play(front_end):
         return record("CartPole-v1", folder / f"{turns}.npz", show=front_end, turns=turns)
 
-    with served(play) as (front_end, wait):
-        browser = Browser(folder / f"profile-{turns}")
-        try:
-            browser.driver.set_script_timeout(120)
-            browser.open(front_end.address)
-            browser.wait(lambda: browser.phase == "ready")
-            times = browser.driver.execute_async_script(_MEASURE, presses, not turns)
-            browser.tap(Keys.ESCAPE)
-            wait()
-        finally:
-            browser.close()
+    profile = folder / f"profile-{turns}"
+    with visitor(profile) as browser, served(play) as (front_end, wait):
+        browser.driver.set_script_timeout(120)
+        browser.open(front_end.address)
+        browser.wait(lambda: browser.phase == "ready")
+        times = browser.driver.execute_async_script(_MEASURE, presses, not turns)
+        browser.tap(Keys.ESCAPE)
+        wait()
     return np.array(times)
 
 

@@ -5,29 +5,25 @@ Skipped where there is no Chromium, or no chromedriver.
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, DRIVER, Browser
 from people import balance, observation_in, served
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from test_human_dagger import assert_equal, by_agent
+from visitor import visitor
 
 from sb3_il_plus import DAgger, Demonstrations
 from sb3_il_plus.human.dagger import human_dagger
 from sb3_il_plus.human.record import record
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
-]
+pytestmark = pytest.mark.slow
 
 ARROWS = [Keys.ARROW_LEFT, Keys.ARROW_RIGHT]
 
 
 @pytest.fixture
 def browser(tmp_path):
-    opened = Browser(tmp_path / "profile")
-    yield opened
-    opened.close()
+    with visitor(tmp_path / "profile") as opened:
+        yield opened
 
 
 def test_a_whole_episode(browser, tmp_path):
@@ -80,20 +76,16 @@ def test_another_browser_reads_why_it_is_refused(browser, tmp_path):
     def play(front_end):
         return record("CartPole-v1", tmp_path / "mine.npz", show=front_end)
 
-    second = Browser(tmp_path / "second")
-    try:
-        with served(play) as (front_end, wait):
-            browser.open(front_end.address)
-            browser.wait(lambda: browser.phase == "ready")
-            second.open(front_end.address)
-            assert second.page.startswith("409: another browser has this session.")
-            second.open(front_end.address.replace(front_end.token, "guess"))
-            assert second.page.startswith("403: this address lacks the session's token.")
-            assert browser.phase == "ready"
-            browser.tap(Keys.ESCAPE)
-            wait()
-    finally:
-        second.close()
+    with visitor(tmp_path / "second") as second, served(play) as (front_end, wait):
+        browser.open(front_end.address)
+        browser.wait(lambda: browser.phase == "ready")
+        second.open(front_end.address)
+        assert second.page.startswith("409: another browser has this session.")
+        second.open(front_end.address.replace(front_end.token, "guess"))
+        assert second.page.startswith("403: this address lacks the session's token.")
+        assert browser.phase == "ready"
+        browser.tap(Keys.ESCAPE)
+        wait()
 
 
 def test_dagger_with_a_person_at_a_browser(browser, tmp_path):

@@ -1,39 +1,28 @@
-"""A person at Chromium, without a screen, for tests and for measuring how fast the page answers."""
+"""A person at a browser, for tests and for measuring how fast the page answers."""
 
-import shutil
+from contextlib import contextmanager
 
-from selenium import webdriver
+from browser import chromium
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
 
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+@contextmanager
+def visitor(folder):
+    """Somebody at Chromium.
 
-
-class Browser:
-    """Opens addresses, presses keys, and reads.
-
-    :param folder: for the profile, a fresh one
+    :param folder: for the profile, an empty one
     """
+    with chromium(folder) as driver:
+        yield Visitor(driver)
 
-    def __init__(self, folder):
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
-        for option in (*OPTIONS, f"--user-data-dir={folder}"):
-            options.add_argument(option)
-        self.driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+
+class Visitor:
+    """Opens addresses, presses keys, and reads."""
+
+    def __init__(self, driver):
+        self.driver = driver
 
     def open(self, address):
         self.driver.get(address)
@@ -64,6 +53,3 @@ class Browser:
 
     def tap(self, key):
         ActionChains(self.driver, duration=0).key_down(key).key_up(key).perform()
-
-    def close(self):
-        self.driver.quit()
