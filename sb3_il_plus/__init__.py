@@ -45,6 +45,7 @@ _HOME = {
     "convert": "sb3_il_plus.data.formats",
     "evaluate": "sb3_il_plus.evaluation",
     "fill_replay_buffer": "sb3_il_plus.data.replay_mixing",
+    "finetune": "sb3_il_plus.finetuning.recipe",
     "get": "sb3_il_plus.registry",
     "list_algorithms": "sb3_il_plus.registry",
     "load_expert": "sb3_il_plus.experts.loading",
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.experts.expert import Expert as Expert
     from sb3_il_plus.experts.loading import load_expert as load_expert
     from sb3_il_plus.experts.training import train_expert as train_expert
+    from sb3_il_plus.finetuning.recipe import finetune as finetune
     from sb3_il_plus.offline.awac import AWAC as AWAC
     from sb3_il_plus.offline.cql import CQL as CQL
     from sb3_il_plus.offline.decision_transformer import DecisionTransformer as DecisionTransformer

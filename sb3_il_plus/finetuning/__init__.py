@@ -1,0 +1,1 @@
+"""Reinforcement learning that begins with an imitator and does not lose what it can do."""

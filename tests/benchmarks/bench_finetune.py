@@ -1,0 +1,166 @@
+"""Fine-tuning a clone against PPO from scratch, and what each part of the recipe is for.
+
+BC on 10 episodes of a PPO expert, then PPO with RL Zoo's hyperparameters; the same without the
+critic's warm-up, without the anchor, and without either; and PPO from scratch. Writes every
+evaluation to `<out>/<env>.csv`, a plot beside it, and prints the table of docs/finetuning.md.
+
+python tests/benchmarks/bench_finetune.py Pendulum-v1 --out finetune
+python tests/benchmarks/bench_finetune.py seals/CartPole-v0 --out finetune
+"""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch as th
+import typer
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+
+from sb3_il_plus import BC, collect, evaluate, finetune, train_expert
+from sb3_il_plus.environments import make_vec
+from sb3_il_plus.evaluation import evaluate_random
+from sb3_il_plus.experts.zoo import tuned_hyperparameters
+
+RECIPES: Mapping[str, Any] = {
+    "fine-tuned": {},
+    "without warm-up": {"warmup_timesteps": 0},
+    "without anchor": {"anchor_weight": 0.0},
+    "without either": {"warmup_timesteps": 0, "anchor_weight": 0.0},
+    "from scratch": None,
+}
+TUNED_IN = {"seals/CartPole-v0": "CartPole-v1"}
+"""Environments whose hyperparameters are those of another one, as the package's experts'."""
+
+N_EPISODES = 20
+REACHED = 0.99
+"""Part of the way from random actions to the expert that counts as the expert's return."""
+
+
+def mean_return(model: Any, env_id: str) -> float:
+    """Mean return of deterministic actions, in the same episodes every time."""
+    return evaluate(model, env_id, N_EPISODES, seed=100, n_envs=N_EPISODES).mean_return
+
+
+class Measure(BaseCallback):
+    """Notes the return now and then."""
+
+    def __init__(self, env_id: str, every: int) -> None:
+        super().__init__()
+        self.env_id, self.every, self.rows = env_id, every, []
+
+    def _measure(self) -> None:
+        self.rows.append((self.num_timesteps, mean_return(self.model, self.env_id)))
+
+    def _on_training_start(self) -> None:
+        self._measure()
+
+    def _on_rollout_start(self) -> None:
+        if self.model.num_timesteps - self.rows[-1][0] >= self.every:
+            self._measure()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        self._measure()
+
+
+def run(name: str, env_id: str, demonstrations: Any, seed: int, timesteps: int) -> list[Any]:
+    """One training; rows of environment steps and returns."""
+    tuned = tuned_hyperparameters("ppo", TUNED_IN.get(env_id, env_id))
+    venv = make_vec(env_id, tuned.n_envs, seed=seed)
+    arguments = tuned.algorithm_arguments(venv.action_space)
+    measure = Measure(env_id, timesteps // 25)
+    recipe = RECIPES[name]
+    if recipe is None:
+        model = PPO("MlpPolicy", venv, seed=seed, device="cpu", **arguments)
+        model.learn(timesteps, callback=measure)
+        return measure.rows
+    for own in ("use_sde", "sde_sample_freq"):  # the clone's noise does not depend on the state
+        arguments.pop(own, None)
+    clone = BC("MlpPolicy", None, demonstrations, seed=seed, device="cpu")
+    clone.learn(20 * clone.updates_per_epoch)
+    finetune(clone, venv, timesteps, PPO, callback=measure, **recipe, **arguments)
+    return measure.rows
+
+
+def main(
+    env_id: str,
+    out: Path = Path("finetune"),
+    seeds: int = 3,
+    timesteps: int = 100_000,
+    only: Annotated[list[str] | None, typer.Option(help="Names of RECIPES.")] = None,
+) -> None:
+    """Train every variant and seed, and show what they reached."""
+    th.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    expert = train_expert(env_id)
+    demonstrations = collect(expert, env_id, n_episodes=10, seed=0)
+    best = mean_return(expert, env_id)
+    worst = evaluate_random(env_id, N_EPISODES, 100).mean_return
+    print(f"expert {best:.1f}, random {worst:.1f}", flush=True)
+    curves: dict[str, list[list[Any]]] = defaultdict(list)
+    for name in only or RECIPES:
+        for seed in range(seeds):
+            curves[name].append(run(name, env_id, demonstrations, seed, timesteps))
+            print(describe(name, curves[name][-1:], best, worst), flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{env_id.replace('/', '-')}.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["variant", "seed", "timesteps", "return"])
+        for name, runs in curves.items():
+            for seed, rows in enumerate(runs):
+                writer.writerows((name, seed, *row) for row in rows)
+    plot(curves, best, worst, path.with_suffix(".png"))
+    print("\n| variant | at first | lowest | last | steps to the expert's return |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for name, runs in curves.items():
+        print(describe(name, runs, best, worst))
+
+
+def describe(name: str, runs: list[list[Any]], best: float, worst: float) -> str:
+    """A row of the table: one number for each seed."""
+    goal = worst + REACHED * (best - worst)
+    reached = []
+    for rows in runs:
+        steps = next((str(step) for step, value in rows if value >= goal), "never")
+        reached.append(steps)
+    figures = [
+        ", ".join(f"{pick([value for _, value in rows]):.0f}" for rows in runs)
+        for pick in (lambda values: values[0], min, lambda values: values[-1])
+    ]
+    return f"| {name} | {' | '.join(figures)} | {', '.join(reached)} |"
+
+
+def plot(curves: Mapping[str, Any], best: float, worst: float, path: Path) -> None:
+    """Mean returns over the seeds, and their range."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for name, runs in curves.items():
+        steps = np.array([[step for step, _ in rows] for rows in runs]).mean(axis=0)
+        values = np.array([[value for _, value in rows] for rows in runs])
+        (line,) = axes.plot(steps, values.mean(axis=0), label=name)
+        low, high = values.min(axis=0), values.max(axis=0)
+        axes.fill_between(steps, low, high, alpha=0.15, color=line.get_color())
+    axes.axhline(best, color="black", linewidth=0.8, linestyle="--", label="expert")
+    axes.axhline(worst, color="grey", linewidth=0.8, linestyle=":", label="random actions")
+    axes.set(xlabel="environment steps", ylabel="return (mean and range of the seeds)")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    typer.run(main)
