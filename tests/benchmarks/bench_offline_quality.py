@@ -18,6 +18,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,16 @@ from typing import Annotated, Any
 import torch as th
 import typer
 from offline_data import MIXED, cartpole, pendulum
-from offline_pairs import N_UPDATES, PAIRS, Pair, Peer
+from offline_pairs import (
+    N_EPISODES,
+    N_TRANSITIONS,
+    N_UPDATES,
+    NET_ARCH,
+    PAIRS,
+    SHARED,
+    Pair,
+    Peer,
+)
 from offline_report import report
 
 from sb3_il_plus import Demonstrations, evaluate, make
@@ -34,7 +44,6 @@ from sb3_il_plus.registry import registry
 
 DATA: dict[str, Callable[..., Demonstrations]] = {"Pendulum-v1": pendulum, "CartPole-v1": cartpole}
 QUALITIES = {"random": "random", "medium": "medium", "expert": "expert", "mixed": MIXED}
-N_TRANSITIONS, N_EPISODES = 10_000, 20
 
 app = typer.Typer()
 
@@ -60,7 +69,15 @@ class Cell:
     def settings(self) -> dict[str, Any]:
         """What must be the same for a result to count."""
         pair = self.pair
-        return pair.our_settings() if self.side == "ours" else {pair.theirs: pair.their_settings}
+        common = {
+            "updates": N_UPDATES,
+            "transitions": N_TRANSITIONS,
+            "episodes": N_EPISODES,
+            "net_arch": NET_ARCH,
+            **SHARED,
+        }
+        own = pair.our_settings() if self.side == "ours" else {pair.theirs: pair.their_settings}
+        return common | own
 
     def is_done(self, folder: Path) -> bool:
         """Whether there is a result with these settings."""
@@ -94,7 +111,7 @@ class Cell:
             demonstrations=data,
             seed=self.seed,
             device="cpu",
-            **self.pair.our_settings(),
+            **deepcopy(self.pair.our_settings()),
         )
 
 

@@ -16,9 +16,17 @@ from gymnasium import spaces
 
 from sb3_il_plus import Demonstrations
 
-N_UPDATES, BATCH, LEARNING_RATE = 1000, 128, 3e-3
-GAMMA, TAU, REWARD_SCALE = 0.95, 0.02, 0.1
+N_UPDATES, N_TRANSITIONS, N_EPISODES = 1000, 10_000, 20
+BATCH, LEARNING_RATE, GAMMA, TAU, REWARD_SCALE = 128, 3e-3, 0.95, 0.02, 0.1
 NET_ARCH = [64, 64]
+
+SHARED = {
+    "learning_rate": LEARNING_RATE,
+    "batch_size": BATCH,
+    "gamma": GAMMA,
+    "tau": TAU,
+    "reward_scale": REWARD_SCALE,
+}
 
 Settings = dict[str, Any]
 
@@ -43,15 +51,8 @@ class Pair:
 
     def our_settings(self) -> Settings:
         """All of ours."""
-        everything = {
-            "learning_rate": LEARNING_RATE,
-            "batch_size": BATCH,
-            "gamma": GAMMA,
-            "tau": TAU,
-            "reward_scale": REWARD_SCALE,
-        }
-        networks = {"policy_kwargs": {"net_arch": list(NET_ARCH)}}
-        return networks | {name: everything[name] for name in self.shared} | self.settings
+        networks = {"policy_kwargs": {"net_arch": NET_ARCH}}
+        return networks | {name: SHARED[name] for name in self.shared} | self.settings
 
 
 CONTINUOUS, DISCRETE = "Pendulum-v1", "CartPole-v1"
