@@ -113,7 +113,9 @@ class Expert:
     @property
     def remembers(self) -> bool:
         """Whether it needs `state` and `episode_start`, as recurrent policies do."""
-        recurrent = getattr(self.policy, "lstm_actor", None) is not None
+        policy = self.policy
+        recurrent = getattr(policy, "lstm_actor", None) is not None
+        recurrent |= getattr(policy, "remembers", False)
         return recurrent or any(stage.has_memory for stage, _ in self._stages)
 
     def predict(

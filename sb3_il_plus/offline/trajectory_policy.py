@@ -62,8 +62,12 @@ class TrajectoryPolicy(BasePolicy):
     :param optimizer_kwargs: its arguments
     """
 
+    remembers = True
+    """That `predict` needs its state back, as an `Expert` wants to know."""
     best_return: th.Tensor
+    """The largest return in the first data."""
     return_scale: th.Tensor
+    """What returns are divided by."""
 
     def __init__(
         self,

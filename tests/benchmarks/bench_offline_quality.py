@@ -17,7 +17,7 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,13 +25,14 @@ from typing import Annotated, Any
 
 import torch as th
 import typer
-from offline_data import MIXED, cartpole, pendulum
 from offline_pairs import (
+    DATA,
     N_EPISODES,
     N_TRANSITIONS,
     N_UPDATES,
     NET_ARCH,
     PAIRS,
+    QUALITIES,
     SHARED,
     Pair,
     Peer,
@@ -41,9 +42,6 @@ from offline_report import report
 from sb3_il_plus import Demonstrations, evaluate, make
 from sb3_il_plus.files import atomic_write
 from sb3_il_plus.registry import registry
-
-DATA: dict[str, Callable[..., Demonstrations]] = {"Pendulum-v1": pendulum, "CartPole-v1": cartpole}
-QUALITIES = {"random": "random", "medium": "medium", "expert": "expert", "mixed": MIXED}
 
 app = typer.Typer()
 
@@ -96,7 +94,6 @@ class Cell:
         ).mean_return
         result = {
             "mean_return": reached,
-            "data_return": float(data.episode_returns.mean()),
             "seconds": seconds,
             "settings": self.settings,
         }

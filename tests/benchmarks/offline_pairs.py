@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from offline_data import MIXED, cartpole, pendulum
 
 from sb3_il_plus import Demonstrations
 
@@ -56,6 +57,8 @@ class Pair:
 
 
 CONTINUOUS, DISCRETE = "Pendulum-v1", "CartPole-v1"
+DATA: dict[str, Callable[..., Demonstrations]] = {CONTINUOUS: pendulum, DISCRETE: cartpole}
+QUALITIES = {"random": "random", "medium": "medium", "expert": "expert", "mixed": MIXED}
 SUPERVISED = ("learning_rate", "batch_size")
 CLONING = {"l2_weight": 0.0, "ent_weight": 0.0}
 COPYING = {"tau": 1.0, "target_update_interval": 50}

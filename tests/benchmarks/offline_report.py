@@ -1,16 +1,20 @@
-"""The tables that `bench_offline_quality.py` prints from its results."""
+"""The tables that `bench_offline_quality.py` prints from its results.
+
+A mean over seeds stands with its 95 % interval (Student's t). Two of them differ where the
+intervals do not meet; where there are fewer than two seeds, nothing is concluded.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
-from offline_pairs import CONTINUOUS, DISCRETE, PAIRS
+from offline_pairs import CONTINUOUS, DATA, DISCRETE, N_TRANSITIONS, PAIRS, QUALITIES
 
 from sb3_il_plus.tables.statistics import Estimate, estimate
 
-QUALITIES = ("random", "medium", "expert", "mixed")
 OFFLINE_RL = {
     CONTINUOUS: ("iql", "cql", "td3_bc"),
     DISCRETE: ("discrete_iql", "discrete_cql"),
@@ -20,93 +24,83 @@ OFFLINE_RL = {
 
 def report(folder: Path) -> None:
     """Print all tables of a folder."""
-    for env_id in (CONTINUOUS, DISCRETE):
-        print("\n".join(_against_the_peer(folder, env_id)), end="\n\n")
-    for env_id in (CONTINUOUS, DISCRETE):
-        print("\n".join(_claims(folder, env_id)), end="\n\n")
+    for env_id in DATA:
+        print(f"### {env_id}\n")
+        print("| algorithm | of | random | medium | expert | mixed | ours is |")
+        print("|---|---|---|---|---|---|---|")
+        for row in _rows(folder, env_id):
+            print(f"| {' | '.join(row)} |")
+        print()
+    for env_id in DATA:
+        print(f"### What the texts claim, in {env_id}\n")
+        print("| claim | data | left | right | seen? |")
+        print("|---|---|---|---|---|")
+        for row in _claims(folder, env_id):
+            print(f"| {' | '.join(row)} |")
+        print()
 
 
-def _against_the_peer(folder: Path, env_id: str) -> list[str]:
-    lines = [
-        f"### {env_id}",
-        "",
-        "| algorithm | data | ours | d3rlpy | verdict |",
-        "|---|---|---|---|---|",
-    ]
+def _rows(folder: Path, env_id: str) -> Iterator[list[str]]:
+    """Our results and d3rlpy's, two rows for each algorithm; and the data's own returns."""
+    data = [estimate(DATA[env_id](q, N_TRANSITIONS).episode_returns) for q in QUALITIES.values()]
+    yield ["(the data)", "", *map(_shown, data), ""]
     for name in [pair.ours for pair in PAIRS if pair.env_id == env_id]:
-        for quality in QUALITIES:
-            ours = _of(folder, env_id, quality, name, "ours")
-            theirs = _of(folder, env_id, quality, name, "theirs")
-            if ours is not None:
-                cells = [name, quality, _shown(ours), _shown(theirs), _verdict(ours, theirs)]
-                lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        ours, theirs = (
+            [_of(folder, env_id, quality, name, side) for quality in QUALITIES]
+            for side in ("ours", "theirs")
+        )
+        if not any(ours):
+            continue
+        compared = [
+            (quality, _highest(mine) < _lowest(other))
+            for quality, mine, other in zip(QUALITIES, ours, theirs, strict=True)
+            if mine and other and mine.half_width is not None and other.half_width is not None
+        ]
+        below = [quality for quality, is_below in compared if is_below]
+        verdict = f"below in {', '.join(below)}" if below else "not below"
+        yield [name, "ours", *map(_shown, ours), verdict if compared else "-"]
+        if any(theirs):
+            yield ["", "d3rlpy", *map(_shown, theirs), ""]
 
 
-def _claims(folder: Path, env_id: str) -> list[str]:
+def _claims(folder: Path, env_id: str) -> Iterator[list[str]]:
     """Offline RL against cloning on expert and mixed data, and against the data on random data."""
-    lines = [
-        f"### What the texts claim, in {env_id}",
-        "",
-        "| claim | data | left | right | verdict |",
-        "|---|---|---|---|---|",
-    ]
     bc = {quality: _of(folder, env_id, quality, "bc", "ours") for quality in QUALITIES}
+    random = estimate(DATA[env_id]("random", N_TRANSITIONS).episode_returns)
     for name in OFFLINE_RL[env_id]:
-        reached = {q: _of(folder, env_id, q, name, "ours") for q in QUALITIES}
+        reached = {quality: _of(folder, env_id, quality, name, "ours") for quality in QUALITIES}
         for quality, left, right, claim, strict in (
             ("expert", bc["expert"], reached["expert"], f"bc is not worse than {name}", False),
             ("mixed", reached["mixed"], bc["mixed"], f"{name} beats bc", True),
-            ("random", reached["random"], _data(folder, env_id), f"{name} beats the data", True),
+            ("random", reached["random"], random, f"{name} beats what made the data", True),
         ):
             if left is not None and right is not None:
-                verdict = _claimed(left, right, strict)
-                cells = [claim, quality, _shown(left), _shown(right), verdict]
-                lines.append(f"| {' | '.join(cells)} |")
-    return lines
+                seen = _seen(left, right, strict)
+                yield [claim, quality, _shown(left), _shown(right), seen]
 
 
 def _of(folder: Path, env_id: str, quality: str, name: str, side: str) -> Estimate | None:
     """Mean return over the seeds; None where there is no result."""
     found = sorted((folder / env_id / quality).glob(f"{name}-{side}-*.json"))
-    return estimate(_read(found, "mean_return")) if found else None
+    returns = [json.loads(path.read_text())["mean_return"] for path in found]
+    return estimate(returns) if returns else None
 
 
-def _data(folder: Path, env_id: str) -> Estimate | None:
-    """Mean return of the random data itself."""
-    found = sorted((folder / env_id / "random").glob("*-ours-*.json"))
-    return estimate(_read(found[:1], "data_return")) if found else None
-
-
-def _read(paths: Sequence[Path], key: str) -> list[float]:
-    return [json.loads(path.read_text())[key] for path in paths]
-
-
-def _verdict(ours: Estimate, theirs: Estimate | None) -> str:
-    if theirs is None:
-        return "no peer"
-    if _highest(ours) < _lowest(theirs):
-        return "**below**"
-    return "above" if _lowest(ours) > _highest(theirs) else "equal"
-
-
-def _claimed(left: Estimate, right: Estimate, strict: bool) -> str:
+def _seen(left: Estimate, right: Estimate, strict: bool) -> str:
     """Whether the left one is better, or (`strict` is False) not worse."""
     if _highest(left) < _lowest(right):
-        return "no: the contrary"
-    if not strict:
+        return "no, the contrary"
+    if not strict or _lowest(left) > _highest(right):
         return "yes"
-    if _lowest(left) > _highest(right):
-        return "yes"
-    return "in the mean only" if left.mean > right.mean else "not seen"
+    return "in the mean" if left.mean > right.mean else "no"
 
 
 def _lowest(value: Estimate) -> float:
-    return value.mean - (value.half_width or 0.0)
+    return -math.inf if value.half_width is None else value.mean - value.half_width
 
 
 def _highest(value: Estimate) -> float:
-    return value.mean + (value.half_width or 0.0)
+    return math.inf if value.half_width is None else value.mean + value.half_width
 
 
 def _shown(value: Estimate | None) -> str:

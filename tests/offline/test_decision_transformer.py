@@ -10,6 +10,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_il_plus import DecisionTransformer, Demonstrations, collect, evaluate
 from sb3_il_plus.errors import DataError, UserError
 from sb3_il_plus.experts.behaviours import random_expert
+from sb3_il_plus.experts.expert import as_expert
 from sb3_il_plus.offline.decision_transformer import Windows, returns_to_go
 from sb3_il_plus.testing.environments import HORIZON, echo_demonstrations, make_echo
 
@@ -151,6 +152,11 @@ def test_a_new_episode_asks_for_everything_again():
         seen = env.step(actions)[0]
     assert state.n_steps.tolist() == [1, 3]
     assert state.wanted[0] == HORIZON > state.wanted[1]
+
+
+def test_as_an_expert_it_is_known_to_remember():
+    model = build(two_episodes(), batch_size=2)
+    assert as_expert(model, model.observation_space, model.action_space).remembers
 
 
 def test_rewards_are_reported_as_they_are_before_normalisation():
