@@ -27,6 +27,7 @@ _HOME = {
     "DiscreteCQL": "sb3_il_plus.offline.discrete_cql",
     "DiscreteCRR": "sb3_il_plus.offline.discrete_crr",
     "DiscreteIQL": "sb3_il_plus.offline.discrete_iql",
+    "EDAC": "sb3_il_plus.offline.edac",
     "Expert": "sb3_il_plus.experts.expert",
     "GAIL": "sb3_il_plus.adapters.gail",
     "IQL": "sb3_il_plus.offline.iql",
@@ -34,9 +35,11 @@ _HOME = {
     "GAIfO": "sb3_il_plus.adapters.gaifo",
     "OfflineOnlineReplayBuffer": "sb3_il_plus.data.replay_mixing",
     "OfflineDQN": "sb3_il_plus.offline.offline_dqn",
+    "OfflineSAC": "sb3_il_plus.offline.offline_sac",
     "OfflineTD3": "sb3_il_plus.offline.offline_td3",
     "PreferenceComparisons": "sb3_il_plus.adapters.preference_comparisons",
     "ReBRAC": "sb3_il_plus.offline.rebrac",
+    "SACN": "sb3_il_plus.offline.sac_n",
     "SQIL": "sb3_il_plus.adapters.sqil",
     "TD3BC": "sb3_il_plus.offline.td3_bc",
     "TransitionSampler": "sb3_il_plus.data.batches",
@@ -99,10 +102,13 @@ if TYPE_CHECKING:
     from sb3_il_plus.offline.discrete_cql import DiscreteCQL as DiscreteCQL
     from sb3_il_plus.offline.discrete_crr import DiscreteCRR as DiscreteCRR
     from sb3_il_plus.offline.discrete_iql import DiscreteIQL as DiscreteIQL
+    from sb3_il_plus.offline.edac import EDAC as EDAC
     from sb3_il_plus.offline.iql import IQL as IQL
     from sb3_il_plus.offline.offline_dqn import OfflineDQN as OfflineDQN
+    from sb3_il_plus.offline.offline_sac import OfflineSAC as OfflineSAC
     from sb3_il_plus.offline.offline_td3 import OfflineTD3 as OfflineTD3
     from sb3_il_plus.offline.rebrac import ReBRAC as ReBRAC
+    from sb3_il_plus.offline.sac_n import SACN as SACN
     from sb3_il_plus.offline.td3_bc import TD3BC as TD3BC
     from sb3_il_plus.persistence import load_model as load_model
     from sb3_il_plus.registry import get as get

@@ -269,6 +269,27 @@ OFFLINE_RL = (
         ("Box",),
     ),
     _offline(
+        "sac_n",
+        "sac_n:SACN",
+        "SAC-N: SAC with the lowest of many critics",
+        "An et al. 2021, arXiv:2110.01548",
+        ("Box",),
+    ),
+    _offline(
+        "edac",
+        "edac:EDAC",
+        "EDAC: SAC-N whose critics are made to disagree where there is no data",
+        "An et al. 2021, arXiv:2110.01548",
+        ("Box",),
+    ),
+    _offline(
+        "offline_sac",
+        "offline_sac:OfflineSAC",
+        "SAC on fixed data, with nothing that keeps it near the data: the naive reference",
+        "Haarnoja et al. 2018, arXiv:1812.05905",
+        ("Box",),
+    ),
+    _offline(
         "offline_td3",
         "offline_td3:OfflineTD3",
         "TD3 on fixed data, with nothing that keeps it near the data: the naive reference",

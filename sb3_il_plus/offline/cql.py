@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, Unpack
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 import torch as th
-from stable_baselines3 import SAC
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from torch import nn
 
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.offline.actor_critic import (
-    ActorCritic,
-    ActorCriticArguments,
     Critics,
     minimize,
     squared_error,
@@ -26,6 +23,7 @@ from sb3_il_plus.offline.gaussian import (
     squashed_params,
     squashed_sample,
 )
+from sb3_il_plus.offline.soft import Coefficients, SoftActorCritic, SoftArguments
 
 _LARGEST_WEIGHT = 1e6
 """Of the conservative term, when it is learned; as in the authors' code."""
@@ -34,7 +32,7 @@ _STATES_AT_ONCE = 64
 """In the critics' loss: with their 31 actions, their activations stay in a processor's cache."""
 
 
-class CQL(ActorCritic):
+class CQL(SoftActorCritic):
     """CQL (Kumar et al. 2020, arXiv:2006.04779): conservative Q-learning, in its form CQL(H).
 
     SAC, whose critics also minimise cql_alpha * (log sum_a exp Q(s, a) - Q(s, a of the data)),
@@ -60,13 +58,10 @@ class CQL(ActorCritic):
         (equation 4 with a maximum; used in AntMaze)
     :param backup_entropy: whether the target has SAC's entropy in it; not in the authors' code
     :param bc_steps: updates in which the actor clones, to begin with
-    :param target_entropy: of SAC; `"auto"` for minus the number of the action's components
     :param actor_learning_rate: of actor and entropy coefficient; 1e-4, and 3e-5 in CORL
-    :param kwargs: see `ActorCritic` and `OfflineAlgorithm`
+    :param kwargs: see `SoftActorCritic`, `ActorCritic` and `OfflineAlgorithm`
     """
 
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = SAC.policy_aliases
-    online = SAC
     default_net_arch: ClassVar[list[int]] = [256, 256, 256]
 
     def __init__(  # type: ignore[misc]  # one default is not that of the base
@@ -84,10 +79,9 @@ class CQL(ActorCritic):
         cql_max_target_backup: bool = False,
         backup_entropy: bool = False,
         bc_steps: int = 0,
-        target_entropy: float | Literal["auto"] = "auto",
         actor_learning_rate: float | Schedule | None = 1e-4,
         _init_setup_model: bool = True,
-        **kwargs: Unpack[ActorCriticArguments],
+        **kwargs: Unpack[SoftArguments],
     ) -> None:
         if cql_n_actions < 1 or cql_temp <= 0:
             raise UserError(
@@ -103,40 +97,14 @@ class CQL(ActorCritic):
         self.cql_max_target_backup = cql_max_target_backup
         self.backup_entropy = backup_entropy
         self.bc_steps = bc_steps
-        self.target_entropy = target_entropy
         super().__init__(
             policy, env, demonstrations, actor_learning_rate=actor_learning_rate, **kwargs
         )
         if _init_setup_model:
             self._setup_model()
 
-    def _build_networks(self) -> None:
-        super()._build_networks()
-        self.coefficients = Coefficients(self.cql_alpha).to(self.device)
-        for name in ("entropy", "conservative"):
-            built = self._build_optimizer(
-                [getattr(self.coefficients, f"log_{name}")], f"coefficients.{name}_optimizer"
-            )
-            setattr(self.coefficients, f"{name}_optimizer", built)
-        self._target_entropy = float(
-            -self.action_dim if self.target_entropy == "auto" else self.target_entropy
-        )
-
-    def _learning_rate_of(self, name: str) -> float | Schedule:
-        if name == "coefficients.entropy_optimizer":
-            name = "policy.actor.optimizer"
-        return super()._learning_rate_of(name)
-
-    def _optimizers(self) -> Mapping[str, th.optim.Optimizer]:
-        own = {
-            f"coefficients.{name}_optimizer": getattr(self.coefficients, f"{name}_optimizer")
-            for name in ("entropy", "conservative")
-        }
-        return {**super()._optimizers(), **own}
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        names, variables = super()._get_torch_save_params()
-        return [*names, "coefficients"], variables
+    def _build_coefficients(self) -> Coefficients:
+        return ConservativeCoefficients(self.cql_alpha)
 
     def _noise(self) -> Mapping[str, Noise]:
         one, many = (self.action_dim,), (self.cql_n_actions, self.action_dim)
@@ -158,16 +126,13 @@ class CQL(ActorCritic):
         tried = cql_actions(batch, now, later)
 
         actions, log_prob = squashed_sample(mean, log_std, batch.noise["policy"])
-        entropy_loss = -(
-            self.coefficients.log_entropy * (log_prob.detach() + self._target_entropy)
-        ).mean()
         if self._n_updates < self.bc_steps:
             raw = batch.actions.clamp(-1.0 + 1e-6, 1.0 - 1e-6).atanh()
             worth = gaussian_log_prob(raw, mean, log_std)
         else:
             worth = self.critics.fixed_values(batch.observations, actions).amin(0)
         actor_loss = (entropy_weight * log_prob - worth).mean()
-        minimize(entropy_loss, self.coefficients.entropy_optimizer)
+        self._learn_entropy_weight(log_prob)
         self._minimize_actor(actor_loss)
 
         weight = self._conservative_weight()
@@ -227,12 +192,6 @@ class CQL(ActorCritic):
             value = value - entropy_weight * log_prob.gather(1, place[:1].T).squeeze(1)
         return batch.rewards + batch.discounts * value
 
-    def _finish_handover(self, model: Any) -> None:
-        """The data, and the entropy's weight."""
-        super()._finish_handover(model)
-        if model.ent_coef_optimizer is not None:
-            model.log_ent_coef.data.fill_(self.coefficients.log_entropy.item())
-
     @th.no_grad()
     def _conservative_weight(self) -> th.Tensor:
         return self.coefficients.conservative()
@@ -253,18 +212,17 @@ class CriticLoss(NamedTuple):
     """Shape (N,)."""
 
 
-class Coefficients(nn.Module):
-    """The weights of the entropy and of the conservative term, learned as logarithms.
+class ConservativeCoefficients(Coefficients):
+    """The weights of the entropy and of the conservative term.
 
     :param conservative: the second one's initial value
     """
 
-    entropy_optimizer: Any
+    names = ("entropy", "conservative")
     conservative_optimizer: Any
 
     def __init__(self, conservative: float) -> None:
         super().__init__()
-        self.log_entropy = nn.Parameter(th.zeros(()))
         self.log_conservative = nn.Parameter(th.tensor(math.log(max(conservative, 1e-8))))
 
     def conservative(self) -> th.Tensor:

@@ -56,6 +56,7 @@ QUICK_FOR: Mapping[str, Mapping[str, Any]] = {
         "policy_kwargs": {"embed_dim": 16, "n_layers": 1},
         "warmup_steps": 0,
     },
+    "edac": {"n_critics": 3},
     "mce_irl": {"policy_kwargs": None, "reward_net_kwargs": {"hid_sizes": (16,)}},
     "preference_comparisons": {
         "fragment_length": 2,
@@ -66,6 +67,7 @@ QUICK_FOR: Mapping[str, Mapping[str, Any]] = {
         "reward_trainer_kwargs": {"batch_size": 10, "epochs": 2, "lr": 0.02},
         "total_comparisons": 50,
     },
+    "sac_n": {"n_critics": 3},
     "sqil": {"generator_kwargs": {"batch_size": 16, "buffer_size": 500, "learning_starts": 16}},
 }
 """What single algorithms need instead, by their names."""

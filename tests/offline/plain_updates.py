@@ -158,13 +158,12 @@ class PlainAWAC(Plain):
         follow(self.policy.critic_target, self.policy.critic, self.model.tau)
 
 
-class PlainCQL(Plain):
+class PlainSACN(Plain):
     def __init__(self, model):
         super().__init__(model)
         self.log_alpha = nn.Parameter(th.zeros(()))
-        self.alpha_optimizer = adam(self.log_alpha, lr=model.actor_learning_rate)
-        self.log_weight = nn.Parameter(th.tensor(math.log(model.cql_alpha)))
-        self.weight_optimizer = adam(self.log_weight, lr=model.learning_rate)
+        lr = model.actor_learning_rate or model.learning_rate
+        self.alpha_optimizer = adam(self.log_alpha, lr=lr)
 
     def squashed(self, observations, noise):
         actor = self.policy.actor
@@ -176,6 +175,49 @@ class PlainCQL(Plain):
         actions = th.tanh(raw)
         correction = th.log(1 - actions**2 + 1e-6).sum(1)
         return actions, normal.log_prob(raw).sum(1) - correction
+
+    def soft_target(self, batch):
+        with th.no_grad():
+            actions, log_prob = self.squashed(batch.next_observations, batch.noise["target"])
+            value = self.lowest(self.target_critics, batch.next_observations, actions)
+            return batch.rewards + batch.discounts * (value - self.log_alpha.exp() * log_prob)
+
+    def step(self, batch):
+        target = self.soft_target(batch)
+        actions, log_prob = self.squashed(batch.observations, batch.noise["policy"])
+        value = self.lowest(self.critics, batch.observations, actions)
+        actor_loss = (self.log_alpha.detach().exp() * log_prob - value).mean()
+        entropy_gap = log_prob.detach() - actions.shape[1]
+        descend(-(self.log_alpha * entropy_gap).mean(), self.alpha_optimizer)
+        descend(actor_loss, self.actor_optimizer)
+        descend(self.td_loss(batch, target) + self.penalty(batch), self.critic_optimizer)
+        follow(self.policy.critic_target, self.policy.critic, self.model.tau)
+
+    def penalty(self, batch):
+        return 0.0
+
+
+class PlainEDAC(PlainSACN):
+    def penalty(self, batch):
+        slopes = []
+        for critic in self.critics:
+            actions = batch.actions.clone().requires_grad_()
+            value = self.values([critic], batch.observations, actions)[0].sum()
+            slopes.append(th.autograd.grad(value, actions, create_graph=True)[0])
+        cosines = [
+            nn.functional.cosine_similarity(first, second, dim=1).mean()
+            for i, first in enumerate(slopes)
+            for j, second in enumerate(slopes)
+            if i != j
+        ]
+        return self.model.eta * sum(cosines) / (len(slopes) - 1)
+
+
+class PlainCQL(PlainSACN):
+    def __init__(self, model):
+        super().__init__(model)
+        self.log_weight = nn.Parameter(th.tensor(math.log(model.cql_alpha)))
+        self.weight_optimizer = adam(self.log_weight, lr=model.learning_rate)
 
     def tried(self, batch):
         """Lists of actions and the logarithms of their densities: uniform, in s', in s."""

@@ -6,14 +6,16 @@ from plain_updates import (
     EPSILON,
     PlainAWAC,
     PlainCQL,
+    PlainEDAC,
     PlainIQL,
     PlainReBRAC,
+    PlainSACN,
     PlainTD3BC,
     largest_difference,
 )
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
-from sb3_il_plus import AWAC, CQL, IQL, TD3BC, OfflineTD3, ReBRAC
+from sb3_il_plus import AWAC, CQL, EDAC, IQL, SACN, TD3BC, OfflineSAC, OfflineTD3, ReBRAC
 from sb3_il_plus.offline.figures import Figures
 from sb3_il_plus.testing.environments import echo_demonstrations
 
@@ -31,13 +33,25 @@ FEW = {"cql_n_actions": 3, "actor_learning_rate": 1e-3}
     [
         (TD3BC, PlainTD3BC, {}),
         (ReBRAC, PlainReBRAC, {"beta1": 0.5, "beta2": 0.2}),
+        (SACN, PlainSACN, {"n_critics": 4}),
+        (EDAC, PlainEDAC, {"n_critics": 4, "eta": 0.1}),
         (IQL, PlainIQL, {"decay_actor_learning_rate": False, "reward_scale": 0.5}),
         (AWAC, PlainAWAC, {}),
         (CQL, PlainCQL, FEW),
         (CQL, PlainCQL, {**FEW, "cql_lagrange": True, "cql_target_action_gap": 0.3}),
         (CQL, PlainCQL, {**FEW, "cql_max_target_backup": True}),
     ],
-    ids=["td3_bc", "rebrac", "iql", "awac", "cql", "cql-lagrange", "cql-max_target"],
+    ids=[
+        "td3_bc",
+        "rebrac",
+        "sac_n",
+        "edac",
+        "iql",
+        "awac",
+        "cql",
+        "cql-lagrange",
+        "cql-max_target",
+    ],
 )
 def test_a_hundred_updates_equal_those_of_the_plain_version(algorithm, plain_version, arguments):
     data = echo_demonstrations("Box", "Box", n_episodes=20)
@@ -59,19 +73,52 @@ def test_td3_on_fixed_data_is_sb3s(monkeypatch):
     model, twin = (OfflineTD3("MlpPolicy", None, data, **arguments) for _ in range(2))
     online = twin.to_sb3(target_policy_noise=0.0)
     online._setup_learn(1)
-    monkeypatch.setattr(online.replay_buffer, "sample", lambda *_, **__: as_sb3(twin))
+    monkeypatch.setattr(
+        online.replay_buffer, "sample", lambda *_, **__: as_sb3(twin._batches.sample(), twin.gamma)
+    )
     online.train(100, batch_size=16)
     model.learn(100)
+    check_same_weights(model, online, twin)
+
+
+def test_sac_on_fixed_data_is_sb3s(monkeypatch):
+    data = echo_demonstrations("Box", "Box", n_episodes=20)
+    model, twin = (
+        OfflineSAC("MlpPolicy", None, data, learning_rate=1e-3, **QUICK) for _ in range(2)
+    )
+    online = twin.to_sb3()
+    online._setup_learn(1)
+    for group in online.ent_coef_optimizer.param_groups:
+        group["eps"] = EPSILON
+    noises = []
+
+    def sample(*_, **__):
+        batch = twin._batches.sample()
+        noises.extend([batch.noise["policy"], batch.noise["target"]])
+        return as_sb3(batch, twin.gamma)
+
+    monkeypatch.setattr(online.replay_buffer, "sample", sample)
+    monkeypatch.setattr(
+        "torch.distributions.normal._standard_normal", lambda *_, **__: noises.pop(0)
+    )
+    online.train(100, batch_size=16)
+    model.learn(100)
+    check_same_weights(model, online, twin)
+    difference = online.log_ent_coef - model.coefficients.log_entropy
+    assert difference.abs().item() < 1e-5 and noises == []
+
+
+def check_same_weights(model, online, twin):
+    """Two models have learned the same, and a third one, nothing."""
     after, before = (each.policy.state_dict() for each in (online, twin))
     for name, weights in model.policy.state_dict().items():
         assert th.allclose(weights, after[name], atol=1e-5), name
         assert not th.allclose(weights, before[name], atol=1e-3), name
 
 
-def as_sb3(model):
-    """The next batch of a model, as SB3's replay buffer gives it."""
-    batch = model._batches.sample()
-    gone = 1 - batch.discounts / model.gamma
+def as_sb3(batch, gamma):
+    """A batch as SB3's replay buffer gives it."""
+    gone = 1 - batch.discounts / gamma
     return ReplayBufferSamples(
         batch.observations,
         batch.actions,

@@ -4,13 +4,27 @@ import numpy as np
 import pytest
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from sb3_il_plus import AWAC, CQL, IQL, TD3BC, Demonstrations, OfflineTD3, ReBRAC
+from sb3_il_plus import (
+    AWAC,
+    CQL,
+    EDAC,
+    IQL,
+    SACN,
+    TD3BC,
+    Demonstrations,
+    OfflineSAC,
+    OfflineTD3,
+    ReBRAC,
+)
 from sb3_il_plus.testing.environments import HORIZON, EchoEnv, make_echo
 
 EAGER = {
     TD3BC: {"alpha": 40.0},
     ReBRAC: {"beta1": 0.001, "beta2": 0.0, "tau": 0.02},
     OfflineTD3: {},
+    SACN: {"n_critics": 3},
+    EDAC: {"n_critics": 3, "eta": 0.01},
+    OfflineSAC: {},
     IQL: {"expectile": 0.9, "decay_actor_learning_rate": False},
     AWAC: {"lam": 0.05},
     CQL: {"cql_alpha": 0.2, "cql_n_actions": 3, "actor_learning_rate": None},

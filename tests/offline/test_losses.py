@@ -10,10 +10,12 @@ from stable_baselines3.sac.policies import SACPolicy
 from sb3_il_plus.offline.actor_critic import Critics, squared_error, stacked_actor
 from sb3_il_plus.offline.batch import Batch, Noise
 from sb3_il_plus.offline.cql import conservative_gap, cql_actions
+from sb3_il_plus.offline.edac import slope_similarity
 from sb3_il_plus.offline.gaussian import gaussian_log_prob, squashed_params, squashed_sample
 from sb3_il_plus.offline.iql import expectile_loss, weighted_cloning_loss
 from sb3_il_plus.offline.offline_td3 import td3_target
 from sb3_il_plus.offline.rebrac import next_actions, penalized_actor_loss, penalized_target
+from sb3_il_plus.offline.soft import Acted, entropy_loss, soft_actor_loss, soft_target
 from sb3_il_plus.offline.td3_bc import actor_loss
 from sb3_il_plus.testing.environments import CODES, echo_demonstrations
 
@@ -190,6 +192,39 @@ def test_a_stacked_actor_is_sb3s():
     values = policy.critic(observations, observations)
     stacked = Critics(policy.critic).values(observations, observations)
     assert th.allclose(stacked, th.stack(values)[:, :, 0], atol=1e-6)
+
+
+def test_soft_target_and_losses():
+    given = batch()
+    weight, log_prob = tensor(0.3), tensor(RNG.normal(size=4))
+    acted = Acted(tensor(RNG.uniform(-1, 1, size=(4, 2))), log_prob)
+
+    def critics(observations, actions):
+        return th.stack([actions.sum(1), observations[:, 2]])
+
+    def lowest(observations):
+        return np.minimum(acted.actions.numpy().sum(1), observations.numpy()[:, 2])
+
+    soft = 0.3 * log_prob.numpy()
+    expected = given.rewards.numpy() + given.discounts.numpy() * (
+        lowest(given.next_observations) - soft
+    )
+    target = soft_target(given, acted, Scripted(critics), weight)
+    assert np.allclose(target.numpy(), expected, atol=1e-6)
+    loss = soft_actor_loss(given.observations, acted, Scripted(critics), weight)
+    assert loss.item() == pytest.approx((soft - lowest(given.observations)).mean(), rel=1e-5)
+    loss = entropy_loss(tensor(-0.7), log_prob, target_entropy=-2.0)
+    assert loss.item() == pytest.approx(0.7 * (log_prob.numpy() - 2.0).mean(), rel=1e-5)
+
+
+def test_slope_similarity():
+    slopes = RNG.normal(size=(3, 5, 2))
+    directions = slopes / np.linalg.norm(slopes, axis=-1, keepdims=True)
+    pairs = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
+    cosines = sum((directions[i] * directions[j]).sum(-1) for i, j in pairs)
+    found = slope_similarity(tensor(slopes))
+    assert found.item() == pytest.approx(cosines.mean() / 2, rel=1e-5)
+    assert slope_similarity(tensor(slopes[[0, 0]])).item() == pytest.approx(2, rel=1e-5)
 
 
 def test_conservative_gap():

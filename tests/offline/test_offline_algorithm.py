@@ -12,7 +12,18 @@ from offline_data import cartpole, pendulum
 from stable_baselines3 import SAC, TD3
 from stable_baselines3.common.callbacks import EvalCallback
 
-from sb3_il_plus import AWAC, CQL, IQL, TD3BC, Demonstrations, OfflineTD3, ReBRAC
+from sb3_il_plus import (
+    AWAC,
+    CQL,
+    EDAC,
+    IQL,
+    SACN,
+    TD3BC,
+    Demonstrations,
+    OfflineSAC,
+    OfflineTD3,
+    ReBRAC,
+)
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
 from sb3_il_plus.offline.algorithm import DivergenceWarning
 from sb3_il_plus.offline.checks import TerminalsWarning
@@ -24,6 +35,9 @@ SB3_CLASSES = {
     TD3BC: TD3,
     ReBRAC: TD3,
     OfflineTD3: TD3,
+    SACN: SAC,
+    EDAC: SAC,
+    OfflineSAC: SAC,
     IQL: SAC,
     AWAC: SAC,
     CQL: SAC,
@@ -137,6 +151,8 @@ def test_terminals_at_every_time_limit_are_warned_of():
         (IQL, {"expectile": 1.0}, "expectile=1.0 must lie within"),
         (IQL, {"reward_scale": "return"}, "reward_scale='return' must be a number or 'returns'"),
         (AWAC, {"lam": 0.0}, "lam=0.0 must be greater than 0"),
+        (SACN, {"n_critics": 0}, "n_critics=0 must be at least 1"),
+        (EDAC, {"n_critics": 1}, "n_critics=1 must be at least 2"),
         (CQL, {"cql_n_actions": 0}, "cql_n_actions=0 must be at least 1"),
     ],
 )
