@@ -17,6 +17,7 @@ _HOME = {
     "BCO": "sb3_il_plus.adapters.bco",
     "ConditionalBC": "sb3_il_plus.conditional.bc",
     "DAgger": "sb3_il_plus.adapters.dagger",
+    "CRR": "sb3_il_plus.offline.crr",
     "CQL": "sb3_il_plus.offline.cql",
     "DecisionTransformer": "sb3_il_plus.offline.decision_transformer",
     "Demonstrations": "sb3_il_plus.data.demonstrations",
@@ -44,6 +45,7 @@ _HOME = {
     "TD3BC": "sb3_il_plus.offline.td3_bc",
     "TransitionSampler": "sb3_il_plus.data.batches",
     "VecEnvRecorder": "sb3_il_plus.data.vec_env",
+    "XQL": "sb3_il_plus.offline.xql",
     "collect": "sb3_il_plus.data.collect",
     "convert": "sb3_il_plus.data.formats",
     "evaluate": "sb3_il_plus.evaluation",
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.finetuning.recipe import finetune as finetune
     from sb3_il_plus.offline.awac import AWAC as AWAC
     from sb3_il_plus.offline.cql import CQL as CQL
+    from sb3_il_plus.offline.crr import CRR as CRR
     from sb3_il_plus.offline.decision_transformer import DecisionTransformer as DecisionTransformer
     from sb3_il_plus.offline.discrete_awac import DiscreteAWAC as DiscreteAWAC
     from sb3_il_plus.offline.discrete_bcq import DiscreteBCQ as DiscreteBCQ
@@ -110,6 +113,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.offline.rebrac import ReBRAC as ReBRAC
     from sb3_il_plus.offline.sac_n import SACN as SACN
     from sb3_il_plus.offline.td3_bc import TD3BC as TD3BC
+    from sb3_il_plus.offline.xql import XQL as XQL
     from sb3_il_plus.persistence import load_model as load_model
     from sb3_il_plus.registry import get as get
     from sb3_il_plus.registry import list_algorithms as list_algorithms

@@ -283,6 +283,20 @@ OFFLINE_RL = (
         ("Box",),
     ),
     _offline(
+        "crr",
+        "crr:CRR",
+        "CRR: cloning of the actions that are better than the policy's own",
+        "Wang et al. 2020, arXiv:2006.15134",
+        ("Box",),
+    ),
+    _offline(
+        "xql",
+        "xql:XQL",
+        "XQL: values of the best actions by Gumbel regression, then cloning of those",
+        "Garg et al. 2023, arXiv:2301.02328",
+        ("Box",),
+    ),
+    _offline(
         "offline_sac",
         "offline_sac:OfflineSAC",
         "SAC on fixed data, with nothing that keeps it near the data: the naive reference",

@@ -13,7 +13,12 @@ from stable_baselines3.common.type_aliases import GymEnv
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.offline.actor_critic import ActorCritic, ActorCriticArguments, squared_error
 from sb3_il_plus.offline.batch import Batch, Noise
-from sb3_il_plus.offline.gaussian import STATE_FREE_LOG_STD, GaussianPolicy, gaussian_log_prob
+from sb3_il_plus.offline.gaussian import (
+    STATE_FREE_LOG_STD,
+    GaussianPolicy,
+    clipped_sample,
+    gaussian_log_prob,
+)
 
 
 class AWAC(ActorCritic):
@@ -78,7 +83,8 @@ class AWAC(ActorCritic):
     def _update(self, batch: Batch) -> Mapping[str, th.Tensor]:
         log_std = self.policy.actor.log_std.clamp(*STATE_FREE_LOG_STD)
         with th.no_grad():
-            next_actions = self._sample(batch.next_observations, batch.noise["target"], log_std)
+            next_means = self.actor.frozen(batch.next_observations)
+            next_actions = clipped_sample(next_means, log_std, batch.noise["target"])
             next_values = self.target_critics.fixed_values(batch.next_observations, next_actions)
             target = batch.rewards + batch.discounts * next_values.amin(0)
         values = self.critics.values(batch.observations, batch.actions)
@@ -86,7 +92,7 @@ class AWAC(ActorCritic):
 
         means = self.actor(batch.observations)
         with th.no_grad():
-            actions = (means + log_std.exp() * batch.noise["policy"]).clamp(-1.0, 1.0)
+            actions = clipped_sample(means, log_std, batch.noise["policy"])
             baseline = self.critics.fixed_values(batch.observations, actions).amin(0)
             advantages = values.amin(0) - baseline
             weights = advantage_weights(
@@ -97,9 +103,6 @@ class AWAC(ActorCritic):
         self._minimize_actor(actor_loss)
         self.target_critics.follow(self.critics, self.tau)
         return {"actor_loss": actor_loss, "critic_loss": critic_loss, "q_value": target.mean()}
-
-    def _sample(self, observations: th.Tensor, noise: th.Tensor, log_std: th.Tensor) -> th.Tensor:
-        return (self.actor.frozen(observations) + log_std.exp() * noise).clamp(-1.0, 1.0)
 
 
 def advantage_weights(

@@ -11,7 +11,6 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from torch import nn
 
-from sb3_il_plus.errors import UserError
 from sb3_il_plus.offline.actor_critic import minimize, squared_error
 from sb3_il_plus.offline.batch import Batch
 from sb3_il_plus.offline.categorical import (
@@ -19,6 +18,7 @@ from sb3_il_plus.offline.categorical import (
     CategoricalArguments,
     Probabilities,
 )
+from sb3_il_plus.offline.crr import check_crr_arguments, crr_weights
 from sb3_il_plus.offline.discrete import of_choices
 from sb3_il_plus.offline.stack import StackedMLP
 
@@ -65,12 +65,7 @@ class DiscreteCRR(CategoricalActorCritic):
         _init_setup_model: bool = True,
         **kwargs: Unpack[CategoricalArguments],
     ) -> None:
-        if weight_type not in ("binary", "exp"):
-            raise UserError(f"weight_type={weight_type!r} must be 'binary' or 'exp'")
-        if advantage_type not in ("mean", "max"):
-            raise UserError(f"advantage_type={advantage_type!r} must be 'mean' or 'max'")
-        if beta <= 0:
-            raise UserError(f"beta={beta} must be greater than 0")
+        check_crr_arguments(weight_type, advantage_type, beta)
         self.weight_type = weight_type
         self.advantage_type = advantage_type
         self.beta = beta
@@ -141,12 +136,3 @@ class DiscreteCRR(CategoricalActorCritic):
             self.beta,
             self.max_weight,
         )
-
-
-def crr_weights(
-    advantages: th.Tensor, weight_type: str, beta: float, max_weight: float
-) -> th.Tensor:
-    """f of the advantages, shape (B,) (section 3)."""
-    if weight_type == "binary":
-        return (advantages >= 0).float()
-    return (advantages / beta).exp().clamp(max=max_weight)

@@ -99,6 +99,11 @@ def gaussian_log_prob(actions: th.Tensor, mean: th.Tensor, log_std: th.Tensor) -
     return -(0.5 * normal.square() + log_std + _LOG_SQRT_2PI).sum(-1)
 
 
+def clipped_sample(mean: th.Tensor, log_std: th.Tensor, noise: th.Tensor) -> th.Tensor:
+    """Actions of a `GaussianActor`: mean + deviation * noise, within [-1, 1]."""
+    return (mean + log_std.exp() * noise).clamp(-1.0, 1.0)
+
+
 def squashed_sample(
     mean: th.Tensor, log_std: th.Tensor, noise: th.Tensor
 ) -> tuple[th.Tensor, th.Tensor]:

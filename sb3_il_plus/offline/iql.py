@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Unpack
@@ -26,25 +27,23 @@ from sb3_il_plus.offline.gaussian import STATE_FREE_LOG_STD, GaussianPolicy, gau
 from sb3_il_plus.offline.stack import StackedMLP
 
 
-class IQL(ActorCritic):
-    """IQL (Kostrikov, Nair and Levine 2022, arXiv:2110.06169): implicit Q-learning.
+class ImplicitArguments(ActorCriticArguments, total=False):
+    """Constructor arguments that IQL and XQL pass through (see `ImplicitQLearning`)."""
 
-    It never asks for the value of an action that is not in the data. Algorithm 1, in the order of
-    the authors' code: V by equation 5, the actor by equation 7, Q by equation 6, the targets.
+    beta: float
+    max_weight: float
+    decay_actor_learning_rate: bool
 
-    The authors scale rewards and decay the actor's learning rate, and so does this. They initialise
-    orthogonally; here weights begin as SB3's, as they do in CORL. CORL also averages the loss over
-    the critics, which the authors sum.
 
-    :param policy: `MlpPolicy`, which is `GaussianPolicy`: a mean that ends in a tanh, and a
-        deviation that is the same in all states, as in the authors' code
+class ImplicitQLearning(ActorCritic):
+    """Base of IQL and XQL, which differ in what V is of the values Q of the data's actions.
+
+    :param policy: policy alias or class, of `GaussianPolicy`'s kind
     :param env: optional
     :param demonstrations: data with rewards and continuous actions
-    :param expectile: tau of equation 5: 0.5 for the mean value of the data's actions, towards 1 for
-        the best one. 0.7 in locomotion, 0.9 in AntMaze, 0.7 in Kitchen and Adroit (appendix B)
-    :param beta: inverse temperature of equation 7, towards 0 for cloning; `temperature` in the
-        authors' code, `weight_temp` in d3rlpy. 3 in locomotion, 10 in AntMaze, 0.5 in Kitchen and
-        Adroit
+    :param beta: inverse temperature of cloning, towards 0 for cloning alone; `temperature` in the
+        code of IQL and XQL, `weight_temp` in d3rlpy. 3 in locomotion, 10 in AntMaze, 0.5 in Kitchen
+        and Adroit
     :param max_weight: largest exp(beta * advantage); 100 in the authors' code
     :param decay_actor_learning_rate: lower it to 0 by a cosine, over all updates of `learn`
     :param reward_scale: `"returns"` as in the authors' locomotion tasks
@@ -61,32 +60,40 @@ class IQL(ActorCritic):
         env: GymEnv | str | None = None,
         demonstrations: Any = None,
         *,
-        expectile: float = 0.7,
         beta: float = 3.0,
         max_weight: float = 100.0,
         decay_actor_learning_rate: bool = True,
         reward_scale: RewardScale = "returns",
-        _init_setup_model: bool = True,
         **kwargs: Unpack[ActorCriticArguments],
     ) -> None:
-        if not 0 < expectile < 1:
-            raise UserError(f"expectile={expectile} must lie within (0, 1)")
-        self.expectile = expectile
         self.beta = beta
         self.max_weight = max_weight
         self.decay_actor_learning_rate = decay_actor_learning_rate
         super().__init__(policy, env, demonstrations, reward_scale=reward_scale, **kwargs)
-        if _init_setup_model:
-            self._setup_model()
 
     def _build_networks(self) -> None:
         super()._build_networks()
-        _, net_arch = get_actor_critic_arch(self.policy.net_arch)
-        n_features = self.policy.actor.features_dim
-        layers = create_mlp(n_features, 1, net_arch, self.policy.activation_fn)
-        self.value_net = nn.Sequential(*layers).to(self.device)
+        self.value_net = self._value_layers().to(self.device)
         self.value = StackedMLP(list(self.value_net))
         self.value_net.optimizer = self._build_optimizer([self.value.flat], "value_net.optimizer")
+
+    def _value_layers(self) -> nn.Sequential:
+        """The network of V, as SB3 builds one."""
+        _, net_arch = get_actor_critic_arch(self.policy.net_arch)
+        n_features = self.policy.actor.features_dim
+        return nn.Sequential(*create_mlp(n_features, 1, net_arch, self.policy.activation_fn))
+
+    @abc.abstractmethod
+    def _value_loss(self, target: th.Tensor, values: th.Tensor) -> th.Tensor:
+        """What V minimises, from the lowest target critic's values of the data's actions.
+
+        :param target: shape (B,), without gradients
+        :param values: shape (B,)
+        """
+
+    def _critic_loss(self, values: th.Tensor, target: th.Tensor) -> th.Tensor:
+        """What the critics minimise; as `squared_error`."""
+        return squared_error(values, target)
 
     def _optimizers(self) -> Mapping[str, th.optim.Optimizer]:
         return {**super()._optimizers(), "value_net.optimizer": self.value_net.optimizer}
@@ -104,7 +111,7 @@ class IQL(ActorCritic):
     def _update(self, batch: Batch) -> Mapping[str, th.Tensor]:
         with th.no_grad():
             values = self.target_critics.fixed_values(batch.observations, batch.actions).amin(0)
-        value_loss = expectile_loss(values, self.value(batch.observations)[:, 0], self.expectile)
+        value_loss = self._value_loss(values, self.value(batch.observations)[:, 0])
         minimize(value_loss, self.value_net.optimizer)
 
         with th.no_grad():
@@ -116,7 +123,8 @@ class IQL(ActorCritic):
         actor_loss = weighted_cloning_loss(log_prob, advantages, self.beta, self.max_weight)
         self._minimize_actor(actor_loss)
 
-        critic_loss = squared_error(self.critics.values(batch.observations, batch.actions), target)
+        of_data = self.critics.values(batch.observations, batch.actions)
+        critic_loss = self._critic_loss(of_data, target)
         self._minimize_critics(critic_loss)
         self.target_critics.follow(self.critics, self.tau)
         return {
@@ -125,6 +133,46 @@ class IQL(ActorCritic):
             "critic_loss": critic_loss,
             "q_value": values.mean(),
         }
+
+
+class IQL(ImplicitQLearning):
+    """IQL (Kostrikov, Nair and Levine 2022, arXiv:2110.06169): implicit Q-learning.
+
+    It never asks for the value of an action that is not in the data. Algorithm 1, in the order of
+    the authors' code: V by equation 5, the actor by equation 7, Q by equation 6, the targets.
+
+    The authors scale rewards and decay the actor's learning rate, and so does this. They initialise
+    orthogonally; here weights begin as SB3's, as they do in CORL. CORL also averages the loss over
+    the critics, which the authors sum.
+
+    :param policy: `MlpPolicy`, which is `GaussianPolicy`: a mean that ends in a tanh, and a
+        deviation that is the same in all states, as in the authors' code
+    :param env: optional
+    :param demonstrations: data with rewards and continuous actions
+    :param expectile: tau of equation 5: 0.5 for the mean value of the data's actions, towards 1 for
+        the best one. 0.7 in locomotion, 0.9 in AntMaze, 0.7 in Kitchen and Adroit (appendix B)
+    :param kwargs: see `ImplicitQLearning`, `ActorCritic` and `OfflineAlgorithm`
+    """
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None = None,
+        demonstrations: Any = None,
+        *,
+        expectile: float = 0.7,
+        _init_setup_model: bool = True,
+        **kwargs: Unpack[ImplicitArguments],
+    ) -> None:
+        if not 0 < expectile < 1:
+            raise UserError(f"expectile={expectile} must lie within (0, 1)")
+        self.expectile = expectile
+        super().__init__(policy, env, demonstrations, **kwargs)
+        if _init_setup_model:
+            self._setup_model()
+
+    def _value_loss(self, target: th.Tensor, values: th.Tensor) -> th.Tensor:
+        return expectile_loss(target, values, self.expectile)
 
 
 def cosine_decay(rate: float | Schedule) -> Schedule:

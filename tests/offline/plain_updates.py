@@ -125,8 +125,7 @@ class PlainIQL(Plain):
         with th.no_grad():
             q = self.lowest(self.target_critics, batch.observations, batch.actions)
         error = q - self.value(batch.observations)[:, 0]
-        weight = th.where(error > 0, self.model.expectile, 1 - self.model.expectile)
-        descend((weight * error**2).mean(), self.value_optimizer)
+        descend(self.value_loss(error), self.value_optimizer)
         with th.no_grad():
             advantage = q - self.value(batch.observations)[:, 0]
             weight = th.exp(self.model.beta * advantage).clamp(max=100.0)
@@ -135,6 +134,22 @@ class PlainIQL(Plain):
         descend(-(weight * log_prob).mean(), self.actor_optimizer)
         descend(self.td_loss(batch, target), self.critic_optimizer)
         follow(self.policy.critic_target, self.policy.critic, self.model.tau)
+
+    def value_loss(self, error):
+        weight = th.where(error > 0, self.model.expectile, 1 - self.model.expectile)
+        return (weight * error**2).mean()
+
+
+class PlainXQL(PlainIQL):
+    def value_loss(self, error):
+        z = th.minimum(error / self.model.loss_temp, th.tensor(7.0))
+        largest = max(z.max().item(), -1.0)
+        return ((th.exp(z) - z - 1) / math.exp(largest)).mean()
+
+    def td_loss(self, batch, target):
+        values = self.values(self.critics, batch.observations, batch.actions)
+        huber = nn.HuberLoss(delta=self.model.huber_delta)
+        return sum(huber(value, target) for value in values)
 
 
 class PlainAWAC(Plain):
@@ -156,6 +171,47 @@ class PlainAWAC(Plain):
         log_prob = self.gaussian(batch.observations).log_prob(batch.actions).sum(1)
         descend(-(weight * log_prob).mean(), self.actor_optimizer)
         follow(self.policy.critic_target, self.policy.critic, self.model.tau)
+
+
+class PlainCRR(Plain):
+    def __init__(self, model):
+        super().__init__(model)
+        self.target_actor = copy.deepcopy(self.policy.actor)
+
+    def sample(self, actor, observations, noise):
+        mean = th.tanh(actor.mu(actor.latent_pi(observations)))
+        return (mean + actor.log_std.clamp(-5, 2).exp() * noise).clamp(-1, 1)
+
+    def step(self, batch):
+        with th.no_grad():
+            next_actions = self.sample(
+                self.target_actor, batch.next_observations, batch.noise["target"]
+            )
+            next_value = self.lowest(self.target_critics, batch.next_observations, next_actions)
+            target = batch.rewards + batch.discounts * next_value
+            tried = [
+                self.sample(self.policy.actor, batch.observations, noise)
+                for noise in batch.noise["policy"].unbind(1)
+            ]
+            values = th.stack([self.lowest(self.critics, batch.observations, a) for a in tried])
+            of_data = self.lowest(self.critics, batch.observations, batch.actions)
+            if self.model.advantage_type == "mean":
+                advantage = of_data - values.mean(dim=0)
+            else:
+                advantage = of_data - values.max(dim=0).values
+            if self.model.weight_type == "binary":
+                weight = th.where(advantage >= 0, 1.0, 0.0)
+            else:
+                weight = th.exp(advantage / self.model.beta).clamp(max=20.0)
+        descend(self.td_loss(batch, target), self.critic_optimizer)
+        log_prob = self.gaussian(batch.observations).log_prob(batch.actions).sum(1)
+        descend(-(weight * log_prob).mean(), self.actor_optimizer)
+        if (
+            self.n_updates % self.model.target_update_interval
+            == self.model.target_update_interval - 1
+        ):
+            follow(self.policy.critic_target, self.policy.critic, self.model.tau)
+            follow(self.target_actor, self.policy.actor, self.model.tau)
 
 
 class PlainSACN(Plain):

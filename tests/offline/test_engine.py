@@ -6,16 +6,18 @@ from plain_updates import (
     EPSILON,
     PlainAWAC,
     PlainCQL,
+    PlainCRR,
     PlainEDAC,
     PlainIQL,
     PlainReBRAC,
     PlainSACN,
     PlainTD3BC,
+    PlainXQL,
     largest_difference,
 )
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
-from sb3_il_plus import AWAC, CQL, EDAC, IQL, SACN, TD3BC, OfflineSAC, OfflineTD3, ReBRAC
+from sb3_il_plus import AWAC, CQL, CRR, EDAC, IQL, SACN, TD3BC, XQL, OfflineSAC, OfflineTD3, ReBRAC
 from sb3_il_plus.offline.figures import Figures
 from sb3_il_plus.testing.environments import echo_demonstrations
 
@@ -25,6 +27,7 @@ QUICK = {
     "seed": 3,
     "device": "cpu",
 }
+BEST = {"weight_type": "binary", "advantage_type": "max"}
 FEW = {"cql_n_actions": 3, "actor_learning_rate": 1e-3}
 
 
@@ -35,6 +38,13 @@ FEW = {"cql_n_actions": 3, "actor_learning_rate": 1e-3}
         (ReBRAC, PlainReBRAC, {"beta1": 0.5, "beta2": 0.2}),
         (SACN, PlainSACN, {"n_critics": 4}),
         (EDAC, PlainEDAC, {"n_critics": 4, "eta": 0.1}),
+        (CRR, PlainCRR, {"target_update_interval": 20}),
+        (CRR, PlainCRR, {**BEST, "target_update_interval": 7, "tau": 0.5, "n_critics": 2}),
+        (
+            XQL,
+            PlainXQL,
+            {"decay_actor_learning_rate": False, "huber_delta": 0.5, "reward_scale": 1.0},
+        ),
         (IQL, PlainIQL, {"decay_actor_learning_rate": False, "reward_scale": 0.5}),
         (AWAC, PlainAWAC, {}),
         (CQL, PlainCQL, FEW),
@@ -46,6 +56,9 @@ FEW = {"cql_n_actions": 3, "actor_learning_rate": 1e-3}
         "rebrac",
         "sac_n",
         "edac",
+        "crr",
+        "crr-binary_max",
+        "xql",
         "iql",
         "awac",
         "cql",

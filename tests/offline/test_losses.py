@@ -10,6 +10,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from sb3_il_plus.offline.actor_critic import Critics, squared_error, stacked_actor
 from sb3_il_plus.offline.batch import Batch, Noise
 from sb3_il_plus.offline.cql import conservative_gap, cql_actions
+from sb3_il_plus.offline.crr import crr_weights
 from sb3_il_plus.offline.edac import slope_similarity
 from sb3_il_plus.offline.gaussian import gaussian_log_prob, squashed_params, squashed_sample
 from sb3_il_plus.offline.iql import expectile_loss, weighted_cloning_loss
@@ -17,6 +18,7 @@ from sb3_il_plus.offline.offline_td3 import td3_target
 from sb3_il_plus.offline.rebrac import next_actions, penalized_actor_loss, penalized_target
 from sb3_il_plus.offline.soft import Acted, entropy_loss, soft_actor_loss, soft_target
 from sb3_il_plus.offline.td3_bc import actor_loss
+from sb3_il_plus.offline.xql import gumbel_loss
 from sb3_il_plus.testing.environments import CODES, echo_demonstrations
 
 RNG = np.random.default_rng(0)
@@ -64,6 +66,35 @@ def test_an_expectile_of_a_half_is_half_the_squared_error():
     target, values = tensor(RNG.normal(size=50)), tensor(RNG.normal(size=50))
     expected = ((target - values).numpy() ** 2).mean() / 2
     assert expectile_loss(target, values, 0.5).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("errors", [[0.5, -1.0, 9.0], [-4.0, -3.0, -2.0]])
+def test_gumbel_loss(errors):
+    loss = gumbel_loss(tensor(errors), temperature=0.5, max_clip=7.0)
+    z = [min(error / 0.5, 7.0) for error in errors]
+    plain = np.mean([math.exp(each) - each - 1 for each in z])
+    assert loss.item() == pytest.approx(plain / math.exp(max(*z, -1.0)), rel=1e-5)
+
+
+def test_the_least_gumbel_loss_is_at_the_soft_maximum():
+    values = tensor([0.0, 1.0, 3.0])
+    places = [2.0 * math.log(np.exp(values.numpy() / 2.0).mean()) + d for d in (-0.1, 0.0, 0.1)]
+    # Not rescaled, for what is rescaled is the step.
+    below, at, above = (
+        ((values - place) / 2.0).exp().mean() - ((values - place) / 2.0).mean() for place in places
+    )
+    assert at < below and at < above
+    value = th.tensor(places[1], requires_grad=True)
+    gumbel_loss(values - value, temperature=2.0, max_clip=None).backward()
+    assert value.grad.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_crr_weights():
+    advantages = tensor([-0.5, 0.0, 0.3, 9.0])
+    assert crr_weights(advantages, "binary", 1.0, 20.0).tolist() == [0, 1, 1, 1]
+    found = crr_weights(advantages, "exp", 0.5, 20.0)
+    expected = [math.exp(-1), 1, math.exp(0.6), 20]
+    assert np.allclose(found.numpy(), expected, rtol=1e-5)
 
 
 def test_weighted_cloning_clips_the_weights():
