@@ -1,6 +1,7 @@
 """Success on the driving task, with and without the command: episodes, updates and seeds to choose.
 
 python tests/benchmarks/bench_conditional.py --seeds 3
+python tests/benchmarks/bench_conditional.py --seeds 3 --observation image --updates 1500
 """
 
 import argparse
@@ -9,39 +10,56 @@ import time
 import numpy as np
 import torch as th
 
-from sb3_il_plus import ConditionalBC, collect, evaluate
+from sb3_il_plus import ConditionalBC, collect
+from sb3_il_plus.conditional import CommandEvaluation, NoiseInjection, evaluate_commands
 from sb3_il_plus.conditional.driving import DrivingExpert, DrivingVecEnv
+from sb3_il_plus.data import Demonstrations
+from sb3_il_plus.data.entries import without_entries
 
 POLICIES = ("BranchedPolicy", "FilmPolicy", "CommandInputPolicy", "UnconditionalPolicy")
 
 
-def success(policy: str, seed: int, n_updates: int, n_demonstrations: int) -> tuple[float, float]:
-    """Share of 200 episodes on unseen seeds that succeed, and processor seconds of training."""
-    data = collect(DrivingExpert(), DrivingVecEnv(8), n_episodes=n_demonstrations, seed=seed)
+def demonstrations(arguments: argparse.Namespace, seed: int) -> Demonstrations:
+    """Recorded with images, too, where they are learned from: the expert reads numbers."""
+    shown = "all" if arguments.observation == "image" else "vector"
+    env = NoiseInjection(DrivingVecEnv(8, None, shown), [0], 0.1, intensity=arguments.noise)
+    data = collect(DrivingExpert(), env, n_episodes=arguments.episodes, seed=seed)
+    return without_entries(data, ["road"]) if shown == "all" else data
+
+
+def run(policy: str, seed: int, arguments: argparse.Namespace) -> tuple[CommandEvaluation, float]:
+    """What 200 episodes on unseen seeds come to, and processor seconds of training."""
+    data = demonstrations(arguments, seed)
     model = ConditionalBC(policy, None, data, seed=seed, device="cpu")
     start = time.process_time()
-    model.learn(n_updates)
+    model.learn(arguments.updates)
     seconds = time.process_time() - start
-    return evaluate(model, DrivingVecEnv(50), 200, seed=10_000 + seed).mean_return, seconds
+    env = DrivingVecEnv(50, None, arguments.observation)
+    return evaluate_commands(model, env, 200, seed=10_000 + seed), seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=20_000)
+    parser.add_argument("--updates", type=int, default=3000)
     parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--noise", type=float, default=0.0, help="intensity of noise injection")
+    parser.add_argument("--observation", choices=("vector", "image"), default="vector")
     parser.add_argument("--policies", nargs="+", default=POLICIES)
     arguments = parser.parse_args()
     th.set_num_threads(1)
     for policy in arguments.policies:
-        runs = [
-            success(policy, seed, arguments.updates, arguments.episodes)
-            for seed in range(arguments.seeds)
-        ]
-        rates, seconds = np.transpose(runs)
-        shown = ", ".join(f"{100 * rate:.1f}" for rate in rates)
+        found, seconds = zip(
+            *(run(policy, seed, arguments) for seed in range(arguments.seeds)), strict=True
+        )
+        rates = [100 * each.success_rate for each in found]
+        by_command = 100 * np.mean([each.success_per_command for each in found], axis=0)
         print(
-            f"{policy:20} {100 * rates.mean():5.1f} % ({shown}), {seconds.mean():.0f} s", flush=True
+            f"{policy:20} {np.mean(rates):5.1f} % ({', '.join(f'{rate:.1f}' for rate in rates)}); "
+            f"left {by_command[1]:.0f}, straight {by_command[2]:.0f}, right {by_command[3]:.0f} %; "
+            f"turns missed {100 * np.mean([each.missed_turns for each in found]):.1f} %; "
+            f"{np.mean(seconds):.0f} s",
+            flush=True,
         )
 
 
