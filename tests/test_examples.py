@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 TRAINS_LONG = {"drop_in.py"}
+WRITES = {"conditional.py": ("conditional.png", "conditional.gif")}
 
 
 def run(script: Path, folder: Path) -> str:
@@ -33,6 +35,9 @@ def run(script: Path, folder: Path) -> str:
 )
 def test_example_runs(script, tmp_path):
     assert run(script, tmp_path).strip()
+    for name in WRITES.get(script.name, ()):
+        with Image.open(tmp_path / name) as image:
+            assert image.width > 500
 
 
 @pytest.mark.slow
