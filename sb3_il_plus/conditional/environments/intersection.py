@@ -40,6 +40,7 @@ class Exit(IntEnum):
 
 
 _NODES = {Exit.LEFT: "o1", Exit.STRAIGHT: "o2", Exit.RIGHT: "o3"}
+_EXITS = {node: exit_ for exit_, node in _NODES.items()}
 
 
 def intersection_env(
@@ -67,7 +68,7 @@ def intersection_env(
     env = make_env(
         "intersection-v1", config=config, render_mode=render_mode, disable_env_checker=True
     )
-    return SuccessReturn(CommandedExit(env), "left_as_told")
+    return SuccessReturn(CommandedExit(env), "obeyed")
 
 
 class CommandedExit(gym.Wrapper):
@@ -76,7 +77,8 @@ class CommandedExit(gym.Wrapper):
     `"ego"` has position, direction, speeds and rate of turning, shape (7,); `"traffic"` has for
     each of the nearest cars whether it is there, its position and velocity seen from ours, its
     direction, and where it wants to leave, as highway-env's `observe_intentions` tells, too, shape
-    (8, 10). `info["left_as_told"]` says whether the car has left where it should.
+    (8, 10). `info["obeyed"]` says whether the car has left where it should; once it has left,
+    the info has `"commanded"` and `"taken"`, where -1 is back to the south.
 
     :param env: `intersection-v1`
     """
@@ -103,24 +105,27 @@ class CommandedExit(gym.Wrapper):
         """
         options = dict(options or {})
         command = options.pop(COMMAND, None)
+        if command is not None and command not in list(Exit):
+            raise UserError(f"command={command!r} must be one of {[int(e) for e in Exit]}")
         _, info = self.env.reset(seed=seed, options=options)
         world: Any = self.env.unwrapped
         drawn = int(world.np_random.integers(len(Exit)))
-        if command is not None and command not in list(Exit):
-            raise UserError(f"command={command!r} must be one of {[int(e) for e in Exit]}")
         self._command = Exit(drawn if command is None else command)
         self._planner = None
         car = world.vehicle
         car.predict_trajectory_constant_speed = partial(_predicted, car)
-        return self._observe(), {**info, "left_as_told": False}
+        return self._observe(), {**info, "obeyed": False}
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         """Drive for one time step."""
         _, reward, terminated, truncated, info = self.env.step(action)
         world: Any = self.env.unwrapped
         car = world.vehicle
-        obeyed = car.lane_index[1] == _NODES[self._command] and world.has_arrived(car)
-        info = {**info, "left_as_told": bool(obeyed and not car.crashed)}
+        info = {**info, "obeyed": False}
+        if world.has_arrived(car):
+            taken = _EXITS.get(car.lane_index[1], -1)
+            told = taken == self._command and not car.crashed
+            info |= {"commanded": int(self._command), "taken": int(taken), "obeyed": told}
         return self._observe(), reward, bool(terminated), bool(truncated), info
 
     def expert_action(self) -> np.ndarray:
