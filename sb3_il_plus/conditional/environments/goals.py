@@ -35,15 +35,20 @@ def goal_env(env_id: str, **kwargs: Any) -> gym.Env:
         `info["success"]` or `info["is_success"]`
     :param kwargs: of the environment
     :raises MissingExtraError: gymnasium-robotics is not installed
-    :raises InapplicableError: it has no goals
+    :raises InapplicableError: it has no goals, or cannot be built in this version of MuJoCo
     """
     _import_robotics()
     in_maze = env_id.startswith(("PointMaze", "AntMaze"))
     if in_maze:
         kwargs = {"continuing_task": False, **kwargs}
-    return SuccessReturn(
-        GoalCommand(make_env(env_id, **kwargs)), "success" if in_maze else "is_success"
-    )
+    try:
+        env = make_env(env_id, **kwargs)
+    except AssertionError as error:  # so says gymnasium-robotics 1.4.2 of the Fetch arm
+        raise InapplicableError(
+            f"gymnasium-robotics cannot build {env_id!r} with the version of MuJoCo that is "
+            "installed; pip install 'sb3_il_plus[robotics]' brings one with which it can"
+        ) from error
+    return SuccessReturn(GoalCommand(env), "success" if in_maze else "is_success")
 
 
 class _GoalExpert:

@@ -17,12 +17,6 @@ from sb3_il_plus.errors import InapplicableError
 from sb3_il_plus.evaluation import evaluate_random
 
 pytest.importorskip("gymnasium_robotics")
-mujoco = pytest.importorskip("mujoco")
-
-fetch = pytest.mark.skipif(
-    int(mujoco.__version__.split(".")[0]) >= 4,
-    reason="gymnasium-robotics 1.4.2 cannot set up the Fetch arm in MuJoCo 4",
-)
 
 
 @pytest.mark.parametrize(
@@ -39,13 +33,16 @@ def test_the_maze_expert_always_arrives(env_id, n_episodes):
     assert (np.linalg.norm(to_goal, axis=1) <= 0.45).all()
 
 
-@fetch
 @pytest.mark.parametrize(
     "env_id, expert",
     [("FetchReach-v4", ReachExpert), ("FetchPickAndPlace-v4", PickAndPlaceExpert)],
 )
 def test_the_arm_always_arrives(env_id, expert):
-    env = goal_env(env_id)
+    try:
+        env = goal_env(env_id)
+    except InapplicableError as error:
+        assert "the version of MuJoCo that is installed" in str(error)
+        pytest.skip("gymnasium-robotics cannot build the arm with this MuJoCo")
     data = collect(expert(), env, n_episodes=10, seed=0)
     assert data.episode_returns.tolist() == [1.0] * 10
 
