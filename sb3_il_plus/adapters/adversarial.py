@@ -235,7 +235,7 @@ class AdversarialAlgorithm(DiscriminatorData):
             observed = self._as_env_observes(self.demonstrations.observations)
             normalization.set_statistics(net, observed)
         if reward_inputs.is_fitted(net):
-            data = self._transitions_at(np.arange(len(self.demonstrations)))
+            data = self._transitions_of(self.demonstrations, np.arange(len(self.demonstrations)))
             names = ("obs", "acts", "next_obs", "dones")
             reward_inputs.fit(net, *net.preprocess(*(data[name] for name in names)))
 

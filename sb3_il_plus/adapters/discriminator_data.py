@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+import torch as th
 from gymnasium import spaces
 from imitation.data import types
+from imitation.util.networks import evaluating
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
@@ -24,10 +26,14 @@ from sb3_il_plus.adapters.generator import GeneratorAlgorithm
 from sb3_il_plus.adapters.observations import FlatSpace, FlattenObservations
 from sb3_il_plus.adapters.relabelling import RelabellingReplayBuffer, relabelling_arguments
 from sb3_il_plus.data.columns import Columns
+from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.sampling import draw_indices, transitions_at
 from sb3_il_plus.errors import InapplicableError
 
 Horizon = Literal["error", "allow", "pad"]
+
+_AT_A_TIME = 4096
+"""Transitions that the discriminator is asked about at once."""
 
 
 class DiscriminatorData(GeneratorAlgorithm):
@@ -100,13 +106,13 @@ class DiscriminatorData(GeneratorAlgorithm):
 
     def _draw_expert_batch(self) -> dict[str, Any]:
         """Transitions of the expert for one discriminator update."""
-        n = len(self._require_demonstrations())
-        batch = self._transitions_at(draw_indices(n, self.demo_batch_size, self._rng))
+        demonstrations = self._require_demonstrations()
+        index = draw_indices(len(demonstrations), self.demo_batch_size, self._rng)
+        batch = self._transitions_of(demonstrations, index)
         return add_absorbing(batch, self._rng) if self.horizon == "pad" else batch
 
-    def _transitions_at(self, index: np.ndarray) -> dict[str, Any]:
-        """Expert transitions as the environment would show them."""
-        demonstrations = self._require_demonstrations()
+    def _transitions_of(self, demonstrations: Demonstrations, index: np.ndarray) -> dict[str, Any]:
+        """Recorded transitions as the environment would show them."""
         batch = transitions_at(demonstrations, index)
         terminal = demonstrations.terminations[index]
         if self._relabels:
@@ -117,3 +123,21 @@ class DiscriminatorData(GeneratorAlgorithm):
             mark = terminal[:, None]
             batch["next_obs"] = np.where(mark, np.float32(ABSORBING), batch["next_obs"])
         return {**batch, "acts": self._as_policy_acts(batch["acts"])}
+
+    # -- asking it -------------------------------------------------------------------------------
+
+    @th.no_grad()
+    def predict_expert_probability(self, recorded: Demonstrations) -> np.ndarray:
+        """For each recorded transition, the probability that it is the expert's, shape (N,)."""
+        found = []
+        for start in range(0, len(recorded), _AT_A_TIME):
+            index = np.arange(start, min(start + _AT_A_TIME, len(recorded)))
+            batch = self._transitions_of(recorded, index)
+            with evaluating(self.trainer.reward_train):
+                inputs = self.trainer.reward_train.preprocess(
+                    *(batch[name] for name in ("obs", "acts", "next_obs", "dones"))
+                )
+                log_prob = self.trainer._get_log_policy_act_prob(inputs[0], inputs[1])
+                logits = self.trainer.logits_expert_is_high(*inputs, log_prob)
+            found.append(th.sigmoid(logits).numpy(force=True))
+        return np.concatenate(found)

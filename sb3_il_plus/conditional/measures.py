@@ -21,14 +21,12 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_il_plus.conditional.commands import COMMAND, command_space, commands_of
 from sb3_il_plus.data.demonstrations import Demonstrations
-from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.diagnostics.agreement import compare_actions
+from sb3_il_plus.errors import UserError
 from sb3_il_plus.evaluation import evaluate, opened
 
 INFRACTIONS = ("missed_turn", "off_road", "crashed")
 """Entries of an info that say that something went wrong: the driving task's, and highway-env's."""
-
-_AT_A_TIME = 1000
-"""Observations that an agent is asked about at once: images take memory in it."""
 
 Success = Callable[[Mapping[str, Any], float], bool]
 
@@ -223,16 +221,7 @@ def action_agreement(
     :raises InapplicableError: the demonstrations have no command, or actions of another kind
     """
     commands = commands_of(demonstrations)
-    parts = np.array_split(np.arange(len(demonstrations)), -(-len(demonstrations) // _AT_A_TIME))
-    actions = np.concatenate(
-        [
-            model.predict(demonstrations.observations_at(rows), deterministic=True)[0]
-            for rows in parts
-        ]
-    )
-    errors, agree = _compared(
-        actions, demonstrations.actions, demonstrations.action_space, tolerance
-    )
+    errors, agree = compare_actions(model, demonstrations, tolerance)
     space = command_space(demonstrations.observation_space, "action_agreement")
     if not isinstance(space, spaces.Discrete):
         return [ActionAgreement(None, len(agree), float(agree.mean()), float(errors.mean()))]
@@ -243,19 +232,3 @@ def action_agreement(
         means = [float(column[rows].mean()) if n_rows else np.nan for column in (agree, errors)]
         found.append(ActionAgreement(command, n_rows, *means))
     return found
-
-
-def _compared(
-    actions: np.ndarray, expert: np.ndarray, space: spaces.Space, tolerance: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Error and agreement of each step, shape (N,)."""
-    n = len(expert)
-    if isinstance(space, spaces.Box):
-        distance = np.abs(actions.astype(np.float64) - expert)
-        half_range = (space.high - space.low) / 2
-        agree = (distance <= tolerance * half_range).reshape(n, -1).all(axis=1)
-        return distance.reshape(n, -1).mean(axis=1), agree
-    if not isinstance(space, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
-        raise InapplicableError(f"actions of {space} cannot be compared")
-    agree = (actions.reshape(n, -1) == expert.reshape(n, -1)).all(axis=1)
-    return 1.0 - agree, agree
