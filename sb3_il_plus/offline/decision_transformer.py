@@ -180,6 +180,7 @@ class DecisionTransformer(ValidatedLearning):
     ) -> None:
         assert self._batches is not None
         for number in range(n_updates):
+            self.policy.set_training_mode(True)  # a callback that acts turns the dropout off
             loss = self._loss(self._batches.rows(self._batches.sampler.next()))
             self._optimizer.zero_grad()
             loss.backward()

@@ -104,6 +104,15 @@ def test_scales_come_from_the_first_data_and_are_saved(tmp_path):
     assert (loaded.policy.best_return.item(), loaded.policy.return_scale.item()) == (24, 24)
 
 
+def test_acting_while_it_learns_changes_nothing():
+    data = two_episodes()
+    weights = []
+    for callback in (None, lambda names, _: bool(names["self"].predict(np.zeros(1)))):
+        model = build(data, batch_size=2, policy_kwargs={"embed_dim": 8, "dropout": 0.5})
+        weights.append(model.learn(5, callback=callback).policy.head.weight)
+    assert th.equal(*weights)
+
+
 @pytest.mark.parametrize("action", ["Box", "Discrete"])
 def test_acting_step_by_step_is_what_the_network_says_of_the_window(action):
     model = build(echo_demonstrations("Box", action, seed=0)).learn(20)
