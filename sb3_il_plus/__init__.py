@@ -52,6 +52,7 @@ _HOME = {
     "fill_replay_buffer": "sb3_il_plus.data.replay_mixing",
     "finetune": "sb3_il_plus.finetuning.recipe",
     "get": "sb3_il_plus.registry",
+    "human_dagger": "sb3_il_plus.human.dagger",
     "list_algorithms": "sb3_il_plus.registry",
     "load_expert": "sb3_il_plus.experts.loading",
     "load_model": "sb3_il_plus.persistence",
@@ -59,6 +60,7 @@ _HOME = {
     "make_dataset": "sb3_il_plus.datasets",
     "normalized_score": "sb3_il_plus.data.reference_scores",
     "preset": "sb3_il_plus.tables.presets",
+    "record": "sb3_il_plus.human.record",
     "register": "sb3_il_plus.registry",
     "train_expert": "sb3_il_plus.experts.training",
 }
@@ -96,6 +98,8 @@ if TYPE_CHECKING:
     from sb3_il_plus.experts.loading import load_expert as load_expert
     from sb3_il_plus.experts.training import train_expert as train_expert
     from sb3_il_plus.finetuning.recipe import finetune as finetune
+    from sb3_il_plus.human.dagger import human_dagger as human_dagger
+    from sb3_il_plus.human.record import record as record
     from sb3_il_plus.offline.awac import AWAC as AWAC
     from sb3_il_plus.offline.cql import CQL as CQL
     from sb3_il_plus.offline.crr import CRR as CRR

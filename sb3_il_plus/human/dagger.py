@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,17 +18,18 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_il_plus.adapters.dagger import DAgger
-from sb3_il_plus.data.metadata import library_versions
 from sb3_il_plus.environments import policy_alias
 from sb3_il_plus.errors import FileError, UserError
 from sb3_il_plus.experts.teacher import Teacher
 from sb3_il_plus.files import atomic_write, check_writable
 from sb3_il_plus.human.game import FrontEnd, visible_env
-from sb3_il_plus.human.keys import KeyMap, key_map
-from sb3_il_plus.human.record import FrontEndName, front_end
+from sb3_il_plus.human.keys import key_map
+from sb3_il_plus.human.record import FrontEndName, front_end, human_metadata
 from sb3_il_plus.human.teachers import LabelLater, TakeOver
 
 Mode = Literal["label", "take-over"]
+
+MODEL = "model.zip"
 
 
 def human_dagger(
@@ -74,39 +75,26 @@ def human_dagger(
         raise UserError(f"mode={mode!r} must be 'label' or 'take-over'")
     if show == "files" and mode != "label":
         raise UserError("show='files' is for labels: nobody can take over by writing into files")
+    facts = {"env_id": env_id, "mode": mode, "seed": seed, "round_steps": round_steps}
     env = visible_env(env_id)
-    try:
+    with closing(env), _locked(folder):
         mapped = key_map(env, keys)
-        with _locked(folder):
-            _check_settings(
-                folder,
-                {"env_id": env_id, "mode": mode, "seed": seed, "round_steps": round_steps},
-            )
-            shown = None if show == "files" else front_end(show, **(front_end_options or {}))
-            try:
-                teacher: Teacher
-                if mode == "label":
-                    teacher = LabelLater(folder, mapped, shown)
-                else:
-                    assert shown is not None
-                    facts = _facts(env_id, mapped)
-                    teacher = TakeOver(
-                        folder, env, mapped, shown, facts, fps=fps, turns=turns, seed=seed
-                    )
-                model = _open(
-                    folder / "model.zip",
-                    env_id,
-                    teacher,
-                    demonstrations,
-                    seed,
-                    {**hyperparameters, "rollout_round_min_timesteps": round_steps},
+        _check_settings(folder, facts)
+        shown = None if show == "files" else front_end(show, **(front_end_options or {}))
+        with nullcontext() if shown is None else closing(shown):
+            teacher: Teacher = LabelLater(folder, mapped, shown)
+            if mode == "take-over" and shown is not None:
+                metadata = human_metadata(env_id, mapped)
+                teacher = TakeOver(
+                    folder, env, mapped, shown, metadata, fps=fps, turns=turns, seed=seed
                 )
-                _run(model, folder / "model.zip", n_rounds, round_steps)
-            finally:
-                if shown is not None:
-                    shown.close()
-    finally:
-        env.close()
+            arguments = {
+                **hyperparameters,
+                "rollout_round_min_timesteps": round_steps,
+                "seed": seed,
+            }
+            model = _open(folder / MODEL, env_id, teacher, demonstrations, arguments)
+            _run(model, folder / MODEL, n_rounds, round_steps)
     return model
 
 
@@ -127,7 +115,6 @@ def _open(
     env_id: str,
     teacher: Teacher,
     demonstrations: Any,
-    seed: int,
     hyperparameters: dict[str, Any],
 ) -> DAgger:
     """The learner of the last round that is complete, or a new one."""
@@ -139,18 +126,8 @@ def _open(
         venv,
         demonstrations,
         expert=teacher,
-        seed=seed,
         **{"rollout_round_min_episodes": 0, **hyperparameters},
     )
-
-
-def _facts(env_id: str, keys: KeyMap) -> dict[str, Any]:
-    return {
-        "env_id": env_id,
-        "expert": "human",
-        "keys": keys.to_json(),
-        "versions": library_versions(),
-    }
 
 
 def _check_settings(folder: Path, settings: dict[str, Any]) -> None:

@@ -224,6 +224,10 @@ class PlaySession:
         self._steps = 0
         self.finished, self._phase = True, "finished"
 
+    def close(self) -> None:
+        """As `stop`."""
+        self.stop()
+
     # -- what to see -----------------------------------------------------------------------------
 
     def view(self) -> View:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.metadata import library_versions
 from sb3_il_plus.errors import UserError, suggest
 from sb3_il_plus.human.game import FrontEnd, visible_env
-from sb3_il_plus.human.keys import key_map
+from sb3_il_plus.human.keys import KeyMap, key_map
 from sb3_il_plus.human.play import PlaySession
 from sb3_il_plus.human.recording import Recording
 
@@ -69,28 +70,25 @@ def record(
     :raises UserError: no keys are known, or the file cannot be continued
     """
     env = visible_env(env_id)
-    try:
+    with closing(env):
         mapped = key_map(env, keys)
-        metadata = {
-            "env_id": env_id,
-            "expert": "human",
-            "seed": seed,
-            "keys": mapped.to_json(),
-            "versions": library_versions(),
-        }
+        metadata = human_metadata(env_id, mapped)
         recording = Recording(out, env.observation_space, env.action_space, metadata)
-        try:
+        with closing(recording):
             shown = front_end(show, **options)
             session = PlaySession(
                 env, mapped, recording, n_episodes=n_episodes, fps=fps, turns=turns, seed=seed
             )
-            try:
+            with closing(shown), closing(session):
                 shown.run(session)
-            finally:
-                session.stop()
-                shown.close()
-        finally:
-            recording.close()
-    finally:
-        env.close()
     return recording.demonstrations
+
+
+def human_metadata(env_id: str, keys: KeyMap) -> dict[str, Any]:
+    """Facts about demonstrations of a person."""
+    return {
+        "env_id": env_id,
+        "expert": "human",
+        "keys": keys.to_json(),
+        "versions": library_versions(),
+    }

@@ -7,20 +7,27 @@ moment; whoever opens the recording next finds these steps at its end, as an epi
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 from gymnasium import spaces
 
+from sb3_il_plus.data import columns as col
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.formats import load
 from sb3_il_plus.data.npz import load_npz, save_npz
+from sb3_il_plus.data.state_only import stand_ins
 from sb3_il_plus.data.validation import fit_to
 from sb3_il_plus.errors import DataError, UserError
 from sb3_il_plus.files import check_writable
+from sb3_il_plus.spaces import space_to_json
 
 _NOTE_SHARE = 0.05
 """Of the time that may be spent on writing the episode in progress."""
@@ -61,6 +68,7 @@ class Recording:
             ) from None
         self.demonstrations: Demonstrations | None = None
         try:
+            _check_form(self.path, observation_space, action_space)
             self._open(observation_space, action_space)
         except BaseException:
             self._lock.release()
@@ -68,9 +76,9 @@ class Recording:
 
     def _open(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
         if self.path.exists():
-            known = load(self.path)
+            known = load(self.path, observation_space=observation_space, action_space=action_space)
             found, expected = known.metadata.get("env_id"), self.metadata.get("env_id")
-            if found != expected:
+            if found not in (None, expected):  # some formats have no place for it
                 raise DataError(
                     f"{str(self.path)!r} holds demonstrations of {found}, not of {expected}; "
                     "name another file with --out"
@@ -104,10 +112,17 @@ class Recording:
         return 0 if self.demonstrations is None else len(self.demonstrations)
 
     def append(self, episode: Demonstrations) -> None:
-        """Add an episode, and write the file."""
+        """Add an episode, and write the file.
+
+        :raises FileError: it cannot be written; the episode is kept beside it, for the next try
+        """
         known = self.demonstrations
         together = episode if known is None else Demonstrations.concatenate([known, episode])
-        together.save(self.path)
+        try:
+            together.save(self.path)
+        except UserError:
+            self.note_running(episode, at_once=True)
+            raise
         self.demonstrations = together
         self._running_path.unlink(missing_ok=True)
 
@@ -150,15 +165,28 @@ class Recording:
         self._lock.release()
 
 
-def _with(data: Demonstrations, metadata: Mapping[str, Any]) -> Demonstrations:
-    import dataclasses
+def _check_form(path: Path, observation_space: spaces.Space, action_space: spaces.Space) -> None:
+    """Write a step that means nothing, elsewhere: what cannot be saved is not worth playing.
 
+    :raises FileError: the format is unknown, or has no place for such observations
+    :raises MissingExtraError: it needs a library that is not installed
+    """
+    for space in (observation_space, action_space):
+        space_to_json(space)
+    observations = {n: stand_ins(s, 2) for n, s in col.named_spaces(observation_space)}
+    step = {"actions": stand_ins(action_space, 1), "rewards": np.zeros(1)}
+    ends = {"terminations": np.array([True]), "truncations": np.array([False])}
+    columns = {**observations, **step, **ends, "offsets": np.array([0, 1])}
+    with tempfile.TemporaryDirectory(prefix="sb3_il_plus-") as folder:
+        nothing = Demonstrations.from_columns(columns, observation_space, action_space)
+        nothing.save(Path(folder) / path.name)
+
+
+def _with(data: Demonstrations, metadata: Mapping[str, Any]) -> Demonstrations:
     return dataclasses.replace(data, metadata=metadata)
 
 
 def _remove(path: Path) -> None:
-    import shutil
-
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -17,6 +17,7 @@ import io
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,7 @@ class TakeOver(Teacher):
             self.env.action_space,
             {**self.metadata, "round": round_num},
         )
-        try:
+        with closing(recording):
             if recording.n_steps < n_steps:
                 session = PlaySession(
                     self.env,
@@ -186,12 +187,8 @@ class TakeOver(Teacher):
                     turns=self.turns,
                     seed=self.seed + round_num,
                 )
-                try:
+                with closing(session):
                     self.show.run(session)
-                finally:
-                    session.stop()
-        finally:
-            recording.close()
         if recording.n_steps < n_steps:
             raise SessionStopped(f"{recording.n_steps} of {n_steps} steps are driven")
         driven = recording.demonstrations

@@ -72,6 +72,7 @@ class BrowserFrontEnd:
         self._socket: web.WebSocketResponse | None = None
         self._game: Game | None = None
         self._sent: dict[str, Any] = {}
+        self._failure: Exception | None = None
         self._loop = asyncio.new_event_loop()
         try:
             self._runner, port = self._loop.run_until_complete(self._serve(host, port))
@@ -198,18 +199,18 @@ class BrowserFrontEnd:
         """Hand a key over; what is no message of our page is ignored."""
         try:
             message = json.loads(text)
-            kind, key = message["kind"], key_name(str(message.get("key", "")))
-        except (ValueError, TypeError, KeyError, AttributeError):
+            kind, key = str(message["kind"]), key_name(str(message.get("key", "")))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return
         game = self._game
-        if game is None:
+        if game is None or self._failure is not None:
             return
-        if kind == "down":
-            game.press(key)
-        elif kind == "up":
-            game.release(key)
-        elif kind == "blur":
-            game.leave()
+        actions = {"down": game.press, "up": game.release, "blur": lambda _: game.leave()}
+        try:
+            if kind in actions:
+                actions[kind](key)
+        except Exception as error:  # which would end no more than the browser's connection
+            self._failure = error
         self._moved.set()
 
     # -- playing ---------------------------------------------------------------------------------
@@ -218,6 +219,8 @@ class BrowserFrontEnd:
         """Call the game's clock, and send what it shows after each change."""
         next_tick = self._loop.time()
         while not game.finished:
+            if self._failure is not None:
+                raise self._failure
             await self._arrived.wait()
             now = self._loop.time()
             if now >= next_tick:

@@ -181,7 +181,7 @@ def test_a_wrong_label_is_named_while_it_waits(tmp_path, capsys):
 
 def test_begins_with_what_was_recorded(tmp_path):
     """A learner that starts from demonstrations does not begin by falling over."""
-    known = collect(balance, ENV, n_episodes=3, seed=1)
+    known = collect(balance, ENV, n_episodes=2, seed=1)
     first = {}
 
     def remember(game):
@@ -189,9 +189,11 @@ def test_begins_with_what_was_recorded(tmp_path):
         return label(game)
 
     person = ScriptedPerson(remember)
-    human_dagger(ENV, tmp_path, n_rounds=1, round_steps=200, show=person, demonstrations=known)
+    human_dagger(
+        ENV, tmp_path, n_rounds=1, round_steps=120, show=person, demonstrations=known, **SMALL
+    )
     assert first["states"].episode_lengths.max() > 60, "an untrained learner falls after about 10"
-    assert len(DAgger.load(tmp_path / "model.zip").demonstrations) == len(known) + 200
+    assert len(DAgger.load(tmp_path / "model.zip").demonstrations) == len(known) + 120
 
 
 def correct(game):

@@ -7,10 +7,11 @@ import time
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from people import balance, hold
 
 from sb3_il_plus import Demonstrations
-from sb3_il_plus.errors import DataError, UserError
+from sb3_il_plus.errors import DataError, FileError, UserError
 from sb3_il_plus.human.game import visible_env
 from sb3_il_plus.human.keys import key_map
 from sb3_il_plus.human.play import PlaySession
@@ -234,3 +235,45 @@ def test_killed_in_the_middle_of_an_episode(tmp_path, session):
     assert recorded.n_episodes == 2 and game.recording.n_complete == 1
     np.testing.assert_array_equal(recorded.episode(1).actions, [1, 1, 1, 1])
     assert session().recording.n_episodes == 2, "it is adopted once"
+
+
+@pytest.mark.parametrize("name", ["mine.mapped", "mine.hdf5", "mine"])
+def test_other_formats_are_continued(tmp_path, cartpole, name):
+    pytest.importorskip("h5py")
+    for number in (1, 2):
+        recording = Recording(
+            tmp_path / name, cartpole.observation_space, cartpole.action_space, FACTS
+        )
+        game = PlaySession(cartpole, key_map(cartpole), recording)
+        play_episode(game)
+        assert recording.n_episodes == number
+        recording.close()
+    assert Demonstrations.load(tmp_path / name).n_episodes == 2
+
+
+def test_what_cannot_be_saved_is_not_played(tmp_path, cartpole):
+    facts = cartpole.observation_space, cartpole.action_space, FACTS
+    with pytest.raises(FileError, match=r"cannot save demonstrations as '\.txt'"):
+        Recording(tmp_path / "mine.txt", *facts)
+    pytest.importorskip("h5py")
+    dicts = spaces.Dict({"a": cartpole.observation_space})
+    with pytest.raises(FileError, match="no place for Dict observations"):
+        Recording(tmp_path / "mine.hdf5", dicts, cartpole.action_space, FACTS)
+    graph = spaces.Graph(spaces.Discrete(2), None)
+    with pytest.raises(FileError, match="a space of type Graph cannot be written"):
+        Recording(tmp_path / "mine.npz", graph, cartpole.action_space, FACTS)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".lock"] * 3
+
+
+def test_an_episode_that_cannot_be_written_is_kept(session, tmp_path, monkeypatch):
+    game = session()
+
+    def full(*_):
+        raise FileError("no space left on device")
+
+    monkeypatch.setattr(Demonstrations, "save", full)
+    with pytest.raises(FileError, match="no space left"):
+        play_episode(game)
+    monkeypatch.undo()
+    again = session()
+    assert again.recording.n_episodes == 1 and again.recording.n_complete == 1

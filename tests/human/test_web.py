@@ -4,15 +4,20 @@ import asyncio
 import base64
 import io
 import json
+import os
+import signal
 
 import aiohttp
 import pytest
-from people import served
+from people import at_terminal, served
 from PIL import Image
 
 from sb3_il_plus import Demonstrations
-from sb3_il_plus.errors import UserError
+from sb3_il_plus.errors import FileError, UserError
+from sb3_il_plus.human.dagger import human_dagger
+from sb3_il_plus.human.game import visible_env
 from sb3_il_plus.human.record import record
+from sb3_il_plus.human.recording import Recording
 
 
 @pytest.fixture
@@ -195,3 +200,98 @@ def _taken(front_end):
     ):
         type(front_end)(port=port)
     front_end.close()
+
+
+def test_a_session_that_fails_says_so(tmp_path, monkeypatch):
+    def play(front_end):
+        return record("CartPole-v1", tmp_path / "mine.npz", show=front_end, turns=True)
+
+    def full(*_):
+        raise FileError("no space left on device")
+
+    async def visit():
+        async with aiohttp.ClientSession() as session:
+            page = await _open(session, front_end)
+            await page.see()
+            monkeypatch.setattr(Recording, "append", full)
+            await page.press(*["ArrowLeft"] * 20)
+
+    with served(play) as (front_end, wait):
+        asyncio.run(visit())
+        with pytest.raises(FileError, match="no space left"):
+            wait()
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGINT])
+def test_a_server_that_is_killed_keeps_what_was_recorded(tmp_path, signal_):
+    path = tmp_path / "mine.npz"
+    child = at_terminal("record", "--env", "CartPole-v1", "--web", "--out", path, "--turns")
+    child.expect(r"open (http://127.0.0.1:\d+/\S+/)")
+    address = child.match[1]
+
+    async def visit():
+        async with aiohttp.ClientSession() as session:
+            page = Page(await session.ws_connect(address + "socket"))
+            await page.see()
+            while True:
+                await page.press("ArrowLeft")
+                view = await page.see()
+                if "saved" in view["message"]:
+                    break
+            before = view["count"]
+            await page.press("ArrowRight", "ArrowRight", "ArrowRight")
+            await page.see(lambda view: view["count"] == before + 3)
+            await asyncio.sleep(1.2)  # the episode in progress is kept every second
+            await page.press("ArrowRight")
+            await page.see(lambda view: view["count"] == before + 4)
+            os.kill(child.process, signal_)
+
+    asyncio.run(visit())
+    _, status = os.waitpid(child.process, 0)
+    if signal_ == signal.SIGINT:
+        assert os.waitstatus_to_exitcode(status) == 130
+    saved = Demonstrations.load(path)
+    assert saved.terminations[saved.offsets[1] - 1]
+    assert saved.n_episodes == (2 if signal_ == signal.SIGINT else 1)
+    env = visible_env("CartPole-v1")
+    facts = {"env_id": "CartPole-v1"}
+    recording = Recording(path, env.observation_space, env.action_space, facts)
+    again = recording.demonstrations
+    recording.close()
+    env.close()
+    assert again.n_episodes == 2
+    assert (again.episode(1).actions == 1).all() and len(again.episode(1)) == 4
+
+
+def test_taking_over_on_the_page(tmp_path):
+    def train(front_end):
+        return human_dagger(
+            "CartPole-v1",
+            tmp_path,
+            mode="take-over",
+            n_rounds=1,
+            round_steps=40,
+            show=front_end,
+            fps=100,
+        )
+
+    async def visit():
+        async with aiohttp.ClientSession() as session:
+            page = await _open(session, front_end)
+            while True:
+                view = await page.see()
+                if view["phase"] == "finished":
+                    return
+                if view["phase"] == "ready":
+                    assert "the learner acts" in view["headline"]
+                    await page.press("Enter")
+                if view["count"] == 5:
+                    await page.press("ArrowLeft", "ArrowLeft")
+
+    with served(train) as (front_end, wait):
+        asyncio.run(visit())
+        model = wait()
+    driven = Demonstrations.load(tmp_path / "round-000" / "episodes.npz")
+    assert len(driven) == 40 and 1 <= driven.intervened.sum() <= 10
+    assert (driven.actions[driven.intervened] == 0).all()
+    assert model.n_expert_queries == driven.intervened.sum()
