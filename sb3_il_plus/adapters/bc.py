@@ -7,6 +7,7 @@ good the policy is on episodes held out. `supervised/validated.py` has what surr
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Unpack
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import nn
 
 from sb3_il_plus.adapters.batches import packed
 from sb3_il_plus.adapters.bridge import StopTraining, upstream_warnings_silenced
-from sb3_il_plus.adapters.policy_kinds import RECURRENT
+from sb3_il_plus.adapters.policy_kinds import RECURRENT, copy_all
 from sb3_il_plus.adapters.supervised import SupervisedAlgorithm, SupervisedArguments
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.sampling import Batches
@@ -108,8 +109,12 @@ class BC(ValidatedLearning, SupervisedAlgorithm):
     def _optimizer(self) -> th.optim.Optimizer:
         return self.trainer.optimizer
 
+    @cached_property
+    def _twins(self) -> tuple[list[th.Tensor], list[th.Tensor]]:
+        return self._kind.twins(self.policy)
+
     def _synchronize(self) -> None:
-        self._kind.synchronize(self.policy)
+        copy_all(*self._twins)
 
     def _make_updates(
         self, n_updates: int, after_update: Callable[[], bool], log_interval: int

@@ -18,6 +18,7 @@ from gymnasium import spaces
 from imitation.algorithms import bc
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import BasePolicy
+from torch import nn
 from torch.nn import functional as F
 
 from sb3_il_plus.adapters.batches import Batch
@@ -50,11 +51,27 @@ def large_margin(values: th.Tensor, actions: th.Tensor, margin: float) -> th.Ten
     return (values + others).max(dim=1).values - values.gather(1, expert).squeeze(1)
 
 
+@dataclass(frozen=True)
+class HalfSquaredNorm:
+    """Half the sum of a network's squared parameters, for the log: worked out when it is read."""
+
+    network: nn.Module
+
+    def __float__(self) -> float:
+        with th.no_grad():
+            return half_squared_norm(self.network).item()
+
+
+def half_squared_norm(network: nn.Module) -> th.Tensor:
+    """Half the sum of a network's squared parameters, a scalar."""
+    return th.stack([parameter.square().sum() for parameter in network.parameters()]).sum() / 2
+
+
 @dataclass(frozen=True, kw_only=True)
 class Losses:
     """Named scalars; `loss` is what is minimised."""
 
-    l2_norm: th.Tensor
+    l2_norm: th.Tensor | HalfSquaredNorm
     l2_loss: th.Tensor
     loss: th.Tensor
 
@@ -110,9 +127,7 @@ class Objective:
         prediction = self.kind.predict(policy, batch)
         rows = self._rows(prediction, batch.actions)
         fit = weighted_mean(rows, self._weights(batch))
-        l2_norm = self._half_squared_norm(policy)
-        l2_loss = self.l2_weight * l2_norm
-        terms = {"l2_norm": l2_norm, "l2_loss": l2_loss, "loss": fit + l2_loss}
+        terms = self._regularized(policy, fit)
         if self.loss == "mse":
             return SquaredErrorLosses(mse=fit, **terms)
         if isinstance(prediction, Distribution):
@@ -151,10 +166,14 @@ class Objective:
         of_class = self.class_weights[batch.actions.long().flatten()]
         return of_class if batch.weights is None else of_class * batch.weights
 
-    def _half_squared_norm(self, policy: BasePolicy) -> th.Tensor:
-        with th.set_grad_enabled(self.l2_weight > 0 and th.is_grad_enabled()):
-            parameters = self.kind.trained(policy).parameters()
-            return th.stack([parameter.square().sum() for parameter in parameters]).sum() / 2
+    def _regularized(self, policy: BasePolicy, fit: th.Tensor) -> dict[str, Any]:
+        network = self.kind.trained(policy)
+        if self.l2_weight == 0:
+            zero = fit.new_zeros(())
+            return {"l2_norm": HalfSquaredNorm(network), "l2_loss": zero, "loss": fit}
+        l2_norm = half_squared_norm(network)
+        l2_loss = self.l2_weight * l2_norm
+        return {"l2_norm": l2_norm, "l2_loss": l2_loss, "loss": fit + l2_loss}
 
     def _likelihood_losses(
         self,
@@ -163,7 +182,7 @@ class Objective:
         rows: th.Tensor,
         neglogp: th.Tensor,
         loss: th.Tensor,
-        **terms: th.Tensor,
+        **terms: Any,
     ) -> bc.BCTrainingMetrics:
         """Upstream's own named scalars, so that its logs keep their names."""
         entropies = distribution.entropy()  # None where there is no formula

@@ -53,11 +53,26 @@ class PolicyKind:
         optimizer: th.optim.Optimizer = getattr(policy.get_submodule(owner), name)
         return optimizer
 
+    def twins(self, policy: nn.Module) -> tuple[list[th.Tensor], list[th.Tensor]]:
+        """Weights of the target network, and those of the trained one that they follow."""
+        if not self.target:
+            return [], []
+        return _tensors(policy.get_submodule(self.target)), _tensors(self.trained(policy))
+
     def synchronize(self, policy: nn.Module) -> None:
         """Make the target network equal to the trained one."""
-        if self.target:
-            target = policy.get_submodule(self.target)
-            target.load_state_dict(self.trained(policy).state_dict())
+        copy_all(*self.twins(policy))
+
+
+@th.no_grad()
+def copy_all(targets: list[th.Tensor], sources: list[th.Tensor]) -> None:
+    """Make tensors equal to others."""
+    if targets:
+        th._foreach_copy_(targets, sources)
+
+
+def _tensors(network: nn.Module) -> list[th.Tensor]:
+    return [*network.parameters(), *network.buffers()]
 
 
 def _distribution(policy: Any, batch: Batch) -> Prediction:

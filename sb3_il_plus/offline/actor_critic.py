@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Unpack
 
 import torch as th
+import torch.nn.functional as F
 from stable_baselines3 import TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -162,19 +163,20 @@ def stacked_actor(actor: nn.Module) -> StackedMLP:
     return StackedMLP(list(parts.mu))
 
 
-def minimize(loss: th.Tensor | Iterable[th.Tensor], optimizer: th.optim.Optimizer) -> None:
-    """One step down the gradient of what the optimiser owns; none other is computed.
+def minimize(loss: th.Tensor | Iterable[th.Tensor], *optimizers: th.optim.Optimizer) -> None:
+    """One step down the gradient of what the optimisers own; none other is computed.
 
     :param loss: scalar; or parts of it, each of which is let go before the next one is computed,
         so that what a large batch needs stays in the processor's cache
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
     for parameter in parameters:
         parameter.grad = None
     for part in [loss] if isinstance(loss, th.Tensor) else loss:
         for parameter, gradient in zip(parameters, th.autograd.grad(part, parameters), strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def squared_error(values: th.Tensor, target: th.Tensor) -> th.Tensor:
@@ -183,4 +185,4 @@ def squared_error(values: th.Tensor, target: th.Tensor) -> th.Tensor:
     :param values: shape (N, B)
     :param target: shape (B,), without gradients
     """
-    return (values - target).square().sum(0).mean()
+    return F.mse_loss(values, target.expand_as(values)) * len(values)

@@ -27,6 +27,7 @@ from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.records import TransitionBatch
 from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.handover.optimizers import OptimizerStates
+from sb3_il_plus.offline.adam import LeanAdam
 from sb3_il_plus.offline.batch import Batch, Noise, draw_all
 from sb3_il_plus.offline.checks import (
     check_offline_data,
@@ -171,6 +172,8 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
         rate = self._learning_rate_of(name)
         initial = rate(1.0) if callable(rate) else rate
         optimizer: Any = self.policy.optimizer_class
+        if LeanAdam.can_replace(optimizer, self.policy.optimizer_kwargs):
+            optimizer = LeanAdam
         built: th.optim.Optimizer = optimizer(
             parameters, lr=initial, **self.policy.optimizer_kwargs
         )

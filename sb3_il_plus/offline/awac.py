@@ -11,7 +11,12 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
 from sb3_il_plus.errors import UserError
-from sb3_il_plus.offline.actor_critic import ActorCritic, ActorCriticArguments, squared_error
+from sb3_il_plus.offline.actor_critic import (
+    ActorCritic,
+    ActorCriticArguments,
+    minimize,
+    squared_error,
+)
 from sb3_il_plus.offline.batch import Batch, Noise
 from sb3_il_plus.offline.gaussian import (
     STATE_FREE_LOG_STD,
@@ -99,8 +104,7 @@ class AWAC(ActorCritic):
                 advantages, self.lam, self.normalize_weights, self.max_weight
             )
         actor_loss = -(weights * gaussian_log_prob(batch.actions, means, log_std)).mean()
-        self._minimize_critics(critic_loss)
-        self._minimize_actor(actor_loss)
+        minimize(critic_loss + actor_loss, *self._optimizers().values())
         self.target_critics.follow(self.critics, self.tau)
         return {"actor_loss": actor_loss, "critic_loss": critic_loss, "q_value": target.mean()}
 

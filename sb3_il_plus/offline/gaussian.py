@@ -96,7 +96,8 @@ def gaussian_log_prob(actions: th.Tensor, mean: th.Tensor, log_std: th.Tensor) -
     :param actions: shape (B, action dimension), as are the others
     """
     normal = (actions - mean) * (-log_std).exp()
-    return -(0.5 * normal.square() + log_std + _LOG_SQRT_2PI).sum(-1)
+    constant = log_std.sum(-1) + actions.shape[-1] * _LOG_SQRT_2PI
+    return -0.5 * normal.square().sum(-1) - constant
 
 
 def clipped_sample(mean: th.Tensor, log_std: th.Tensor, noise: th.Tensor) -> th.Tensor:

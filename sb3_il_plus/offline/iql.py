@@ -111,21 +111,18 @@ class ImplicitQLearning(ActorCritic):
     def _update(self, batch: Batch) -> Mapping[str, th.Tensor]:
         with th.no_grad():
             values = self.target_critics.fixed_values(batch.observations, batch.actions).amin(0)
-        value_loss = self._value_loss(values, self.value(batch.observations)[:, 0])
-        minimize(value_loss, self.value_net.optimizer)
-
-        with th.no_grad():
-            advantages = values - self.value.frozen(batch.observations)[:, 0]
             next_values = self.value.frozen(batch.next_observations)[:, 0]
             target = batch.rewards + batch.discounts * next_values
+        state_values = self.value(batch.observations)[:, 0]
+        value_loss = self._value_loss(values, state_values)
         log_std = self.policy.actor.log_std.clamp(*STATE_FREE_LOG_STD)
         log_prob = gaussian_log_prob(batch.actions, self.actor(batch.observations), log_std)
+        advantages = values - state_values.detach()
         actor_loss = weighted_cloning_loss(log_prob, advantages, self.beta, self.max_weight)
-        self._minimize_actor(actor_loss)
-
         of_data = self.critics.values(batch.observations, batch.actions)
         critic_loss = self._critic_loss(of_data, target)
-        self._minimize_critics(critic_loss)
+        # Each network is in one of the losses alone, so one backward pass is enough for all.
+        minimize(value_loss + actor_loss + critic_loss, *self._optimizers().values())
         self.target_critics.follow(self.critics, self.tau)
         return {
             "value_loss": value_loss,
@@ -138,8 +135,9 @@ class ImplicitQLearning(ActorCritic):
 class IQL(ImplicitQLearning):
     """IQL (Kostrikov, Nair and Levine 2022, arXiv:2110.06169): implicit Q-learning.
 
-    It never asks for the value of an action that is not in the data. Algorithm 1, in the order of
-    the authors' code: V by equation 5, the actor by equation 7, Q by equation 6, the targets.
+    It never asks for the value of an action that is not in the data. Algorithm 1: V by equation 5,
+    Q by equation 6, the actor by equation 7, the targets. As in CORL, all three losses are those of
+    the weights before the update; the authors' code updates V first, by one step.
 
     The authors scale rewards and decay the actor's learning rate, and so does this. They initialise
     orthogonally; here weights begin as SB3's, as they do in CORL. CORL also averages the loss over
@@ -192,7 +190,8 @@ def expectile_loss(target: th.Tensor, values: th.Tensor, expectile: float) -> th
     :param values: shape (B,)
     """
     error = target - values
-    return ((expectile - (error < 0).float()).abs() * error.square()).mean()
+    weights = th.where(error < 0, 1.0 - expectile, expectile)
+    return (weights * error.square()).mean()
 
 
 def weighted_cloning_loss(

@@ -10,6 +10,7 @@ predicts, is saved and is exported is always the one that learns, and nothing is
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
@@ -129,6 +130,8 @@ class StackedMLP:
             return self.in_steps(inputs, weights, first=layers is not self.layers)
         if inputs.dim() < layers[0][0].dim():
             inputs = inputs.expand(self.n, -1, -1)
+        if not th.is_grad_enabled() or (trained is None and not inputs.requires_grad):
+            return deque(_outputs(inputs, layers, self.activations), maxlen=1).pop()
         outputs: th.Tensor = _Perceptrons.apply(inputs, trained, layers, self)
         return outputs
 
@@ -203,6 +206,40 @@ class StackedMLP:
         ]
 
 
+def _outputs(
+    x: th.Tensor, layers: _Layers, activations: Sequence[_Activation | None]
+) -> Iterator[th.Tensor]:
+    """What each layer gives, one after the other."""
+    for (weight, bias), activation in zip(layers, activations, strict=True):
+        if x.dim() == 2:
+            x = th.addmm(bias, x, weight)
+        elif _goes_one_by_one(weight):
+            x = th.stack([th.addmm(*parts) for parts in zip(bias, x, weight, strict=True)])
+        else:
+            x = th.baddbmm(bias, x, weight)
+        if activation is not None:
+            x = activation.forward(x)
+        yield x
+
+
+def _multiply(left: th.Tensor, right: th.Tensor, out: th.Tensor | None = None) -> th.Tensor:
+    """Product of two matrices, or of two stacks of N."""
+    if left.dim() == 2:
+        return th.mm(left, right, out=out)
+    if out is not None and _goes_one_by_one(right):
+        for parts in zip(left, right, out, strict=True):
+            th.mm(parts[0], parts[1], out=parts[2])
+        return out
+    return th.bmm(left, right, out=out)
+
+
+def _goes_one_by_one(right: th.Tensor) -> bool:
+    """Whether N products are faster than a batched one: to a single column, MKL's takes thrice as
+    long.
+    """
+    return right.shape[-1] == 1 and right.device.type == "cpu"
+
+
 class _Perceptrons(th.autograd.Function):
     """Forward and backward pass of all layers, in place wherever that is possible.
 
@@ -214,17 +251,11 @@ class _Perceptrons(th.autograd.Function):
     def forward(
         ctx: Any, x: th.Tensor, trained: th.Tensor | None, layers: _Layers, stack: StackedMLP
     ) -> th.Tensor:
-        product = th.addmm if x.dim() == 2 else th.baddbmm
-        passed = [x]
-        for (weight, bias), activation in zip(layers, stack.activations, strict=True):
-            x = product(bias, x, weight)
-            if activation is not None:
-                x = activation.forward(x)
-            passed.append(x)
+        passed = [x, *_outputs(x, layers, stack.activations)]
         # Saving `flat` has autograd notice if somebody changes it before the backward pass.
         ctx.save_for_backward(stack.flat, *passed)
         ctx.layers, ctx.stack = layers, stack
-        return x
+        return passed[-1]
 
     @staticmethod
     @once_differentiable
@@ -233,17 +264,18 @@ class _Perceptrons(th.autograd.Function):
         of_inputs, of_weights, *_ = ctx.needs_input_grad
         result = th.empty_like(flat) if of_weights else None
         results = ctx.stack.views(result) if result is not None else ctx.layers
-        product = th.mm if gradient.dim() == 2 else th.bmm
         gradient = gradient.clone()
         for i in reversed(range(len(ctx.layers))):
             x, output, activation = passed[i], passed[i + 1], ctx.stack.activations[i]
             if activation is not None:
                 activation.backward(gradient, output)
             if result is not None:
-                product(x.mT, gradient, out=results[i][0])
+                _multiply(x.mT, gradient, out=results[i][0])
                 th.sum(gradient, -2, keepdim=True, out=results[i][1])
             if i > 0 or of_inputs:
-                gradient = product(gradient, ctx.layers[i][0].mT)
+                weight = ctx.layers[i][0]
+                is_narrow = weight.shape[-1] == 1
+                gradient = gradient * weight.mT if is_narrow else _multiply(gradient, weight.mT)
         return gradient if of_inputs else None, result, None, None
 
 

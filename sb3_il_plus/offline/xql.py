@@ -20,8 +20,8 @@ class XQL(ImplicitQLearning):
 
     IQL whose V estimates the soft maximum loss_temp * log E[exp(Q / loss_temp)] over the data's
     actions, by the likelihood of a Gumbel distribution (equation 12), and whose Q minimises Huber's
-    loss. Losses, their order and clipping are those of the authors' code; weights begin as SB3's,
-    theirs orthogonally.
+    loss. Losses and clipping are those of the authors' code, their order is that of IQL here;
+    weights begin as SB3's, theirs orthogonally.
 
     :param policy: `MlpPolicy`, which is IQL's. V has a layer norm in front of each activation
     :param env: optional

@@ -124,14 +124,13 @@ class PlainIQL(Plain):
     def step(self, batch):
         with th.no_grad():
             q = self.lowest(self.target_critics, batch.observations, batch.actions)
-        error = q - self.value(batch.observations)[:, 0]
-        descend(self.value_loss(error), self.value_optimizer)
-        with th.no_grad():
             advantage = q - self.value(batch.observations)[:, 0]
             weight = th.exp(self.model.beta * advantage).clamp(max=100.0)
             target = batch.rewards + batch.discounts * self.value(batch.next_observations)[:, 0]
         log_prob = self.gaussian(batch.observations).log_prob(batch.actions).sum(1)
         descend(-(weight * log_prob).mean(), self.actor_optimizer)
+        error = q - self.value(batch.observations)[:, 0]
+        descend(self.value_loss(error), self.value_optimizer)
         descend(self.td_loss(batch, target), self.critic_optimizer)
         follow(self.policy.critic_target, self.policy.critic, self.model.tau)
 
