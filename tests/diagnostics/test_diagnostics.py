@@ -171,15 +171,20 @@ def test_real_imitators_and_plots(tmp_path: Path) -> None:
 
     kwargs = {"n_steps": 128, "batch_size": 64}
     demos = demos[:3]
-    gail = GAIL("MlpPolicy", CARTPOLE, demos, generator_kwargs=kwargs, seed=0)
-    strangers = collect(start, CARTPOLE, 3, seed=1, n_envs=3)
-    before = discriminator_calibration(gail, demos, strangers)
-    gail.learn(1024)
-    after = discriminator_calibration(gail, demos, strangers)
-    assert after.accuracy > max(0.7, before.accuracy)
-    assert after.brier_score < before.brier_score
+    gail = GAIL(
+        "MlpPolicy", CARTPOLE, demos, generator_kwargs=kwargs, disc_learning_rate=1e-2, seed=0
+    )
+    before, after = (
+        discriminator_calibration(
+            gail.learn(n), demos, collect(gail, CARTPOLE, 3, seed=1, n_envs=3, deterministic=False)
+        )
+        for n in (1, 2048)
+    )
+    # Measured: 0.50 and 0.96, 0.25 and 0.04.
+    assert abs(before.accuracy - 0.5) < 0.2 and after.accuracy > 0.8
+    assert after.brier_score < 0.15 < before.brier_score
     with pytest.raises(InapplicableError, match="BC has no discriminator"):
-        discriminator_calibration(clone, demos, strangers)
+        discriminator_calibration(clone, demos, demos)
 
     plot_shift(shift, tmp_path / "shift")
     plot_compounding_error(error, tmp_path / "error")
