@@ -14,6 +14,7 @@ _HOME = {
     "AWAC": "sb3_il_plus.offline.awac",
     "AlgorithmSpec": "sb3_il_plus.spec",
     "BC": "sb3_il_plus.adapters.bc",
+    "BCQ": "sb3_il_plus.offline.bcq",
     "BCO": "sb3_il_plus.adapters.bco",
     "ConditionalBC": "sb3_il_plus.conditional.bc",
     "DAgger": "sb3_il_plus.adapters.dagger",
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.human.dagger import human_dagger as human_dagger
     from sb3_il_plus.human.record import record as record
     from sb3_il_plus.offline.awac import AWAC as AWAC
+    from sb3_il_plus.offline.bcq import BCQ as BCQ
     from sb3_il_plus.offline.cql import CQL as CQL
     from sb3_il_plus.offline.crr import CRR as CRR
     from sb3_il_plus.offline.decision_transformer import DecisionTransformer as DecisionTransformer

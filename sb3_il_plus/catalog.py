@@ -283,6 +283,13 @@ OFFLINE_RL = (
         ("Box",),
     ),
     _offline(
+        "bcq",
+        "bcq:BCQ",
+        "BCQ: the best of the actions that a model of the data's behaviour proposes",
+        "Fujimoto, Meger and Precup 2019, arXiv:1812.02900",
+        ("Box",),
+    ),
+    _offline(
         "crr",
         "crr:CRR",
         "CRR: cloning of the actions that are better than the policy's own",

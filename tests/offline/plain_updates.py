@@ -172,6 +172,47 @@ class PlainAWAC(Plain):
         follow(self.policy.critic_target, self.policy.critic, self.model.tau)
 
 
+class PlainBCQ(Plain):
+    def __init__(self, model):
+        super().__init__(model)
+        self.vae_optimizer = adam(self.policy.vae.parameters(), lr=model.learning_rate)
+
+    def proposed(self, actor, observations, noise):
+        latents = noise.clamp(-0.5, 0.5)
+        actions = self.policy.vae.decoder(th.cat([observations, latents], dim=1)).detach()
+        change = self.model.phi * actor.mu(th.cat([observations, actions], dim=1))
+        return (actions + change).clamp(-1, 1)
+
+    def vae_loss(self, batch):
+        vae = self.policy.vae
+        hidden = vae.encoder(th.cat([batch.observations, batch.actions], dim=1))
+        encoded = th.distributions.Normal(vae.mean(hidden), vae.log_std(hidden).clamp(-4, 15).exp())
+        latents = encoded.mean + encoded.stddev * batch.noise["vae"]
+        decoded = vae.decoder(th.cat([batch.observations, latents], dim=1))
+        standard = th.distributions.Normal(th.zeros(()), th.ones(()))
+        divergence = th.distributions.kl_divergence(encoded, standard).mean()
+        return nn.functional.mse_loss(decoded, batch.actions) + 0.5 * divergence
+
+    def step(self, batch):
+        descend(self.vae_loss(batch), self.vae_optimizer)
+        with th.no_grad():
+            tried = []
+            for noise in batch.noise["target"].unbind(1):
+                actions = self.proposed(self.policy.actor_target, batch.next_observations, noise)
+                values = th.stack(
+                    self.values(self.target_critics, batch.next_observations, actions)
+                )
+                lam = self.model.lam
+                tried.append(lam * values.min(dim=0).values + (1 - lam) * values.max(dim=0).values)
+            target = batch.rewards + batch.discounts * th.stack(tried).max(dim=0).values
+        descend(self.td_loss(batch, target), self.critic_optimizer)
+        actions = self.proposed(self.policy.actor, batch.observations, batch.noise["policy"])
+        value = self.values(self.critics, batch.observations, actions)[0]
+        descend(-value.mean(), self.actor_optimizer)
+        follow(self.policy.critic_target, self.policy.critic, self.model.tau)
+        follow(self.policy.actor_target, self.policy.actor, self.model.tau)
+
+
 class PlainCRR(Plain):
     def __init__(self, model):
         super().__init__(model)

@@ -5,6 +5,7 @@ import torch as th
 from plain_updates import (
     EPSILON,
     PlainAWAC,
+    PlainBCQ,
     PlainCQL,
     PlainCRR,
     PlainEDAC,
@@ -17,13 +18,27 @@ from plain_updates import (
 )
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
-from sb3_il_plus import AWAC, CQL, CRR, EDAC, IQL, SACN, TD3BC, XQL, OfflineSAC, OfflineTD3, ReBRAC
+from sb3_il_plus import (
+    AWAC,
+    BCQ,
+    CQL,
+    CRR,
+    EDAC,
+    IQL,
+    SACN,
+    TD3BC,
+    XQL,
+    OfflineSAC,
+    OfflineTD3,
+    ReBRAC,
+)
 from sb3_il_plus.offline.figures import Figures
 from sb3_il_plus.testing.environments import echo_demonstrations
 
+SMALL = {"net_arch": [32, 32], "optimizer_kwargs": {"eps": EPSILON}}
 QUICK = {
     "batch_size": 16,
-    "policy_kwargs": {"net_arch": [32, 32], "optimizer_kwargs": {"eps": EPSILON}},
+    "policy_kwargs": SMALL,
     "seed": 3,
     "device": "cpu",
 }
@@ -38,6 +53,7 @@ FEW = {"cql_n_actions": 3, "actor_learning_rate": 1e-3}
         (ReBRAC, PlainReBRAC, {"beta1": 0.5, "beta2": 0.2}),
         (SACN, PlainSACN, {"n_critics": 4}),
         (EDAC, PlainEDAC, {"n_critics": 4, "eta": 0.1}),
+        (BCQ, PlainBCQ, {"n_target_actions": 3, "policy_kwargs": {**SMALL, "vae_arch": [32]}}),
         (CRR, PlainCRR, {"target_update_interval": 20}),
         (CRR, PlainCRR, {**BEST, "target_update_interval": 7, "tau": 0.5, "n_critics": 2}),
         (
@@ -56,6 +72,7 @@ FEW = {"cql_n_actions": 3, "actor_learning_rate": 1e-3}
         "rebrac",
         "sac_n",
         "edac",
+        "bcq",
         "crr",
         "crr-binary_max",
         "xql",

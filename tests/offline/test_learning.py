@@ -6,6 +6,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_il_plus import (
     AWAC,
+    BCQ,
     CQL,
     CRR,
     EDAC,
@@ -20,12 +21,15 @@ from sb3_il_plus import (
 )
 from sb3_il_plus.testing.environments import HORIZON, EchoEnv, make_echo
 
+SMALL = {"net_arch": [32, 32]}
+
 EAGER = {
     TD3BC: {"alpha": 40.0},
     ReBRAC: {"beta1": 0.001, "beta2": 0.0, "tau": 0.02},
     OfflineTD3: {},
     SACN: {"n_critics": 3},
     EDAC: {"n_critics": 3, "eta": 0.01},
+    BCQ: {"phi": 0.3, "n_target_actions": 4, "policy_kwargs": {**SMALL, "vae_arch": [32]}},
     CRR: {"beta": 0.05, "target_update_interval": 20},
     XQL: {"loss_temp": 0.2, "beta": 10.0, "decay_actor_learning_rate": False, "reward_scale": 1.0},
     OfflineSAC: {},
@@ -69,14 +73,14 @@ def test_it_beats_the_policy_that_made_the_data(algorithm, random_data):
         learning_rate=3e-3,
         batch_size=64,
         gamma=0.8,
-        policy_kwargs={"net_arch": [32, 32]},
         seed=0,
         device="cpu",
-        **EAGER[algorithm],
+        **{"policy_kwargs": SMALL, **EAGER[algorithm]},
     ).learn(500)
     returns, _ = evaluate_policy(
         model, make_echo("Box", "Box", seed=1), 20, return_episode_rewards=True, warn=False
     )
     assert random_data.episode_returns.mean() == pytest.approx(HORIZON / 2, abs=0.2)
-    # After as many updates two seeds returned 5.7 (CQL) to 8.0 (TD3+BC), and differed by 0.3.
+    # After as many updates two or three seeds returned 5.7 (CQL) to 8.0 (TD3+BC), and differed by
+    # at most 0.9 (CRR: 6.2 to 7.1).
     assert np.mean(returns) > random_data.episode_returns.mean() + 1

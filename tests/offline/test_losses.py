@@ -9,6 +9,8 @@ from stable_baselines3.sac.policies import SACPolicy
 
 from sb3_il_plus.offline.actor_critic import Critics, squared_error, stacked_actor
 from sb3_il_plus.offline.batch import Batch, Noise
+from sb3_il_plus.offline.bcq import soft_clipped, vae_loss
+from sb3_il_plus.offline.bcq_policy import perturbed
 from sb3_il_plus.offline.cql import conservative_gap, cql_actions
 from sb3_il_plus.offline.crr import crr_weights
 from sb3_il_plus.offline.edac import slope_similarity
@@ -87,6 +89,24 @@ def test_the_least_gumbel_loss_is_at_the_soft_maximum():
     value = th.tensor(places[1], requires_grad=True)
     gumbel_loss(values - value, temperature=2.0, max_clip=None).backward()
     assert value.grad.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_vae_loss():
+    decoded, actions = RNG.normal(size=(4, 2)), RNG.normal(size=(4, 2))
+    mean, log_std = RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3))
+    normals = th.distributions.Normal(tensor(mean), tensor(np.exp(log_std)))
+    standard = th.distributions.Normal(tensor(0.0), tensor(1.0))
+    divergence = th.distributions.kl_divergence(normals, standard).mean().item()
+    found = vae_loss(*map(tensor, (decoded, actions, mean, log_std)), kl_weight=0.5)
+    expected = ((decoded - actions) ** 2).mean() + 0.5 * divergence
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_soft_clipped_values_and_perturbed_actions():
+    found = soft_clipped(tensor([[1.0, 5.0], [3.0, 1.0]]), lam=0.75)
+    assert found.tolist() == [0.75 * 1 + 0.25 * 3, 0.75 * 1 + 0.25 * 5]
+    changed = perturbed(tensor([[0.5, 0.98]]), tensor([[-1.0, 1.0]]), phi=0.05)
+    assert np.allclose(changed, [[0.45, 1.0]])
 
 
 def test_crr_weights():

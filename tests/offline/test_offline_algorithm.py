@@ -14,6 +14,7 @@ from stable_baselines3.common.callbacks import EvalCallback
 
 from sb3_il_plus import (
     AWAC,
+    BCQ,
     CQL,
     CRR,
     EDAC,
@@ -117,7 +118,7 @@ def test_normalisation_stays_that_of_the_first_data():
 # -- bad input -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", SB3_CLASSES)
+@pytest.mark.parametrize("algorithm", [*SB3_CLASSES, BCQ])
 def test_bad_data_is_refused_with_the_remedy(algorithm):
     data = own_data()
     bad_rewards, bad_actions = data.rewards.copy(), data.actions.copy()
@@ -155,6 +156,8 @@ def test_terminals_at_every_time_limit_are_warned_of():
         (IQL, {"expectile": 1.0}, "expectile=1.0 must lie within"),
         (IQL, {"reward_scale": "return"}, "reward_scale='return' must be a number or 'returns'"),
         (AWAC, {"lam": 0.0}, "lam=0.0 must be greater than 0"),
+        (BCQ, {"lam": 1.5}, "lam=1.5 must lie within"),
+        (BCQ, {"n_target_actions": 0}, "n_target_actions=0 and n_action_samples=100 must be"),
         (CRR, {"weight_type": "log"}, "weight_type='log' must be 'binary' or 'exp'"),
         (CRR, {"advantage_type": "min"}, "advantage_type='min' must be 'mean' or 'max'"),
         (CRR, {"beta": 0.0}, "beta=0.0 must be greater than 0"),
@@ -238,6 +241,34 @@ def test_to_sb3_goes_on_learning(algorithm, kind):
     assert online.replay_buffer.pos == len(data)
     online.learn(3)
     assert online._n_updates == 3 and online.replay_buffer.pos == len(data) + 3
+
+
+def test_bcq_goes_on_in_no_algorithm_of_sb3():
+    model = BCQ("MlpPolicy", None, own_data(), **QUICK)
+    with pytest.raises(InapplicableError, match="no SB3 algorithm can go on with the BCQPolicy"):
+        model.to_sb3()
+
+
+def test_bcq_draws_what_it_chooses_from():
+    model = BCQ("MlpPolicy", None, own_data(), n_action_samples=3, **QUICK)
+    observation = np.zeros((1, 3), dtype=np.float32)
+    chosen = [model.predict(observation)[0] for _ in range(5)]
+    assert len({each.tobytes() for each in chosen}) > 1
+    fixed = [model.predict(observation, deterministic=True)[0] for _ in range(2)]
+    assert np.array_equal(*fixed)
+    # The best of the candidates, worked out one by one.
+    policy, features = model.policy, th.zeros(1, 3)
+    candidates = []
+    for latent in policy.latents:
+        action = policy.vae.decoder(th.cat([features, latent[None]], 1))
+        change = 0.05 * policy.actor.mu(th.cat([features, action], 1))
+        candidates.append((action + change).clamp(-1, 1))
+    best = max(
+        candidates, key=lambda a: policy.critic.q_networks[0](th.cat([features, a], 1)).item()
+    )
+    low, high = model.action_space.low, model.action_space.high
+    expected = low + (best.detach().numpy() + 1) / 2 * (high - low)
+    assert np.allclose(fixed[0], expected, atol=1e-5)
 
 
 def test_to_sb3_takes_the_optimisers_along():
