@@ -39,6 +39,7 @@ _HOME = {
     "OfflineDQN": "sb3_il_plus.offline.offline_dqn",
     "OfflineSAC": "sb3_il_plus.offline.offline_sac",
     "OfflineTD3": "sb3_il_plus.offline.offline_td3",
+    "PercentileBC": "sb3_il_plus.adapters.percentile_bc",
     "PreferenceComparisons": "sb3_il_plus.adapters.preference_comparisons",
     "ReBRAC": "sb3_il_plus.offline.rebrac",
     "SACN": "sb3_il_plus.offline.sac_n",
@@ -52,8 +53,10 @@ _HOME = {
     "evaluate": "sb3_il_plus.evaluation",
     "fill_replay_buffer": "sb3_il_plus.data.replay_mixing",
     "finetune": "sb3_il_plus.finetuning.recipe",
+    "fitted_q_evaluation": "sb3_il_plus.offline.evaluation",
     "get": "sb3_il_plus.registry",
     "human_dagger": "sb3_il_plus.human.dagger",
+    "initial_state_value": "sb3_il_plus.offline.evaluation",
     "list_algorithms": "sb3_il_plus.registry",
     "load_expert": "sb3_il_plus.experts.loading",
     "load_model": "sb3_il_plus.persistence",
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.adapters.gaifo import GAIfO as GAIfO
     from sb3_il_plus.adapters.gail import GAIL as GAIL
     from sb3_il_plus.adapters.mce_irl import MCEIRL as MCEIRL
+    from sb3_il_plus.adapters.percentile_bc import PercentileBC as PercentileBC
     from sb3_il_plus.adapters.preference_comparisons import (
         PreferenceComparisons as PreferenceComparisons,
     )
@@ -112,6 +116,8 @@ if TYPE_CHECKING:
     from sb3_il_plus.offline.discrete_crr import DiscreteCRR as DiscreteCRR
     from sb3_il_plus.offline.discrete_iql import DiscreteIQL as DiscreteIQL
     from sb3_il_plus.offline.edac import EDAC as EDAC
+    from sb3_il_plus.offline.evaluation import fitted_q_evaluation as fitted_q_evaluation
+    from sb3_il_plus.offline.evaluation import initial_state_value as initial_state_value
     from sb3_il_plus.offline.iql import IQL as IQL
     from sb3_il_plus.offline.offline_dqn import OfflineDQN as OfflineDQN
     from sb3_il_plus.offline.offline_sac import OfflineSAC as OfflineSAC

@@ -392,6 +392,18 @@ OFFLINE_RL = (
         timestep="gradient update",
         limits="its network reads vectors, and acts in Box or Discrete",
     ),
+    AlgorithmSpec(
+        name="percentile_bc",
+        entry_point="sb3_il_plus.adapters.percentile_bc:PercentileBC",
+        family="offline_rl",
+        summary="Percentage BC: cloning of the best episodes alone, the reference of offline RL",
+        paper="Chen et al. 2021, arXiv:2106.01345",
+        consumes=frozenset({"demonstrations", "rewards"}),
+        action_spaces=_VECTORS,
+        observation_spaces=_ALL,
+        timestep="gradient update",
+        requires=("imitation",),
+    ),
 )
 
 BUILTIN = IMITATION + PREFERENCES + OFFLINE_RL + ONLINE_RL

@@ -134,6 +134,10 @@ class ActorCritic(OfflineAlgorithm):
     def _minimize_critics(self, loss: th.Tensor | Iterable[th.Tensor]) -> None:
         minimize(loss, self.policy.critic.optimizer)
 
+    def _values_of(self, observations: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """What the critics say of scaled actions, shape (N, B)."""
+        return self.critics.fixed_values(observations, actions)
+
     # -- handing over (see `to_sb3`) -----------------------------------------------------------
 
     def _online_class(self) -> type[BaseAlgorithm]:

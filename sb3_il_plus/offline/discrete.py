@@ -106,6 +106,10 @@ class DiscreteAlgorithm(OfflineAlgorithm):
         if (self._n_updates + 1) % self.target_update_interval == 0:
             self.target_critics.follow(self.critics, self.tau)
 
+    def _values_of(self, observations: th.Tensor, choices: th.Tensor) -> th.Tensor:
+        """What the critics say of choices, shape (N, B)."""
+        return of_choices(self.critics.fixed_values(observations), choices)
+
     def _online_arguments(self, online: type[BaseAlgorithm]) -> dict[str, Any]:
         arguments = super()._online_arguments(online)
         if issubclass(online, DQN):

@@ -136,13 +136,17 @@ class ValidatedLearning(DemonstrationAlgorithm, abc.ABC):
         self._is_set_up = True
         if self.demonstrations is None:
             return
-        training = self.demonstrations
+        training = self._to_learn_from(self.demonstrations)
         if self.validation_fraction > 0:
             training, held_out = training.split(self.validation_fraction, self._base_seed)
             size = min(len(held_out), self.minibatch_size or self.batch_size)
             self._held_out = self._build_batches(held_out, "validation", size)
         self._batches = self._build_batches(training, "batches")
         self._learn_from(training, self._batches)
+
+    def _to_learn_from(self, demonstrations: Demonstrations) -> Demonstrations:
+        """The part of the data that is learned from, and held out."""
+        return demonstrations
 
     def _learn_from(self, demonstrations: Demonstrations, batches: Batches) -> None:
         """Take note of what is learned from, without what is held out."""

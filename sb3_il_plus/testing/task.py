@@ -59,6 +59,7 @@ QUICK_FOR: Mapping[str, Mapping[str, Any]] = {
     },
     "edac": {"n_critics": 3},
     "mce_irl": {"policy_kwargs": None, "reward_net_kwargs": {"hid_sizes": (16,)}},
+    "percentile_bc": {"percentage": 50.0},
     "preference_comparisons": {
         "fragment_length": 2,
         "gatherer_kwargs": {"temperature": 0},
