@@ -69,7 +69,7 @@ class EvaluationData:
         self._shift, self._scale = returns.mean(), max(returns.std(), 1e-3)
         columns = (data.rewards, gamma * (1.0 - data.terminations))
         self._rewards, self._discounts = (
-            th.as_tensor(column, dtype=th.float32, device=device) for column in columns
+            th.tensor(column, dtype=th.float32, device=device) for column in columns
         )
 
     def _as_read(self, actions: np.ndarray) -> th.Tensor:

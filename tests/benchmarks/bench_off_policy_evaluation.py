@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_off_policy_evaluation.py
 
-Models of several algorithms and hyperparameters learn from CartPole-v1 data of mixed quality. Fitted
-Q evaluation and the models' own critics rank them; then the environment is asked.
+Models of several algorithms and hyperparameters learn from CartPole-v1 data of mixed quality.
+Fitted Q evaluation and the models' own critics rank them; then the environment is asked.
 """
 
 import sys
@@ -34,9 +34,8 @@ COMMON = {"gamma": GAMMA, "learning_rate": 1e-3, "batch_size": 64, "tau": 0.05, 
 def main() -> None:
     data = cartpole("random + noisy(0.3)", n_timesteps=4000)
     print(f"data: {data}\n")
-    print(
-        "| model | fitted Q | own critics | true discounted return | return |\n|---|---|---|---|---|"
-    )
+    print("| model | fitted Q | own critics | true discounted return | return |")
+    print("|---|---|---|---|---|")
     rows = []
     for name, arguments in CANDIDATES:
         given = {**COMMON, **arguments, "policy_kwargs": {"net_arch": [64, 64]}}

@@ -183,7 +183,6 @@ def test_policies_are_ranked_as_their_returns_are(env_id, data, gamma, expert, s
         ).mean
         for policy in policies
     ]
-    print(returns, estimates)
     assert sorted(returns) == returns and sorted(estimates) == estimates
     assert np.allclose(estimates, returns, atol=slack)
 
@@ -252,17 +251,16 @@ def test_initial_values_are_the_lowest_of_the_critics(algorithm, choices, vector
     data = vectors if algorithm in (TD3BC, CQL) else choices
     model = algorithm("MlpPolicy", None, data, reward_scale=0.5, **TINY).learn(20)
     estimate = initial_state_value(model)
-    features = model._acting.extract_features(
-        model.policy.obs_to_tensor(data.observations[:1])[0], model._extractor
-    )
+    observation, _ = model.policy.obs_to_tensor(data.observations[:1])
     action, _ = model.predict(data.observations[:1], deterministic=True)
     if algorithm in (TD3BC, CQL):
-        values = [float(value) for value in model.policy.critic(features, th.as_tensor(action))]
+        values = model.policy.critic(observation, th.as_tensor(action))
     elif algorithm is OfflineDQN:
-        values = [float(model.policy.q_net.q_net(features)[0, action[0]])]
+        values = [model.policy.q_net(observation)[0, action[0]]]
     else:
-        values = [float(network(features)[0, action[0]]) for network in model.critic]
-    assert estimate.values[0] == pytest.approx(min(values) / 0.5, abs=1e-5)
+        values = [network(observation)[0, action[0]] for network in model.critic]
+    lowest = min(value.item() for value in values)
+    assert estimate.values[0] == pytest.approx(lowest / 0.5, abs=1e-5)
     assert estimate.values.shape == (data.n_episodes,)
     assert initial_state_value(model, data[:3]).values.shape == (3,)
 
