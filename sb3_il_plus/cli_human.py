@@ -160,11 +160,15 @@ def dagger_human(
     """
     from sb3_il_plus.human.dagger import human_dagger
     from sb3_il_plus.human.game import SessionStopped
+    from sb3_il_plus.registry import get
+    from sb3_il_plus.tables.tasks import check_hyperparameters
 
     if files and (web or terminal or take_over):
         raise UserError("--files stands alone: labels are written into files, not typed")
     options = _front_end(web, terminal, host, port)
     show = options.pop("show")
+    hyperparameters = parse_settings(settings or [])
+    check_hyperparameters(get("dagger"), hyperparameters)
     try:
         human_dagger(
             env,
@@ -179,7 +183,7 @@ def dagger_human(
             turns=turns,
             seed=seed,
             front_end_options=options,
-            **parse_settings(settings or []),
+            **hyperparameters,
         )
     except SessionStopped as stopped:
         print(f"stopped: {stopped}. The same command goes on.")

@@ -75,7 +75,10 @@ def human_dagger(
         raise UserError(f"mode={mode!r} must be 'label' or 'take-over'")
     if show == "files" and mode != "label":
         raise UserError("show='files' is for labels: nobody can take over by writing into files")
-    facts = {"env_id": env_id, "mode": mode, "seed": seed, "round_steps": round_steps}
+    facts = {
+        **{"env_id": env_id, "mode": mode, "seed": seed, "round_steps": round_steps},
+        "hyperparameters": {name: repr(value) for name, value in hyperparameters.items()},
+    }
     env = visible_env(env_id)
     with closing(env), _locked(folder):
         mapped = key_map(env, keys)

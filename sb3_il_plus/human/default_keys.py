@@ -21,6 +21,9 @@ class Default:
 
 _PUSH = {"left": 0, "right": 2, "none": 1}
 
+# Forward, pick up, drop, use, and done.
+_GRID = Default({"left": 0, "right": 1, "up": 2, "a": 3, "d": 4, "space": 5, "x": 6}, turns=True)
+
 DEFAULTS = {
     # Without a key, the cart is pushed in the same direction once more: there is no third choice.
     "CartPole": Default({"left": 0, "right": 1}),
@@ -37,9 +40,8 @@ DEFAULTS = {
     "FrozenLake": Default({"left": 0, "down": 1, "right": 2, "up": 3}, turns=True),
     "CliffWalking": Default({"up": 0, "right": 1, "down": 2, "left": 3}, turns=True),
     "Taxi": Default({"down": 0, "up": 1, "right": 2, "left": 3, "a": 4, "d": 5}, turns=True),
-    "MiniGrid": Default(
-        {"left": 0, "right": 1, "up": 2, "a": 3, "d": 4, "space": 5, "x": 6}, turns=True
-    ),
+    "MiniGrid": _GRID,
+    "BabyAI": _GRID,
     # Steering to the left is positive; half of it is enough for a lane.
     "Driving": Default({"left": [0.5, 0], "right": [-0.5, 0], "up": [0, 1], "down": [0, -1]}),
 }

@@ -234,13 +234,15 @@ class PlaySession:
         """Where the session is, and what the keys do."""
         done, wanted = self.recording.n_complete, self.n_episodes
         total = "" if wanted is None else f" of {wanted}"
+        mission = getattr(self.env.unwrapped, "mission", "")  # as MiniGrid and Driving call it
+        shown = show_observation(self._observation)
         who = ""
         if self.learner is not None:
             who = "you act, " if self._took_over or self._held else "the learner acts, "
         return View(
             headline=f"episode {done + 1}{total}: {who}step {self._steps}, "
             f"return {self._return:.1f}",
-            detail=show_observation(self._observation),
+            detail=f"{mission}: {shown}" if mission else shown,
             keys=self._keys_text(),
             message=self._message,
             phase=self._phase,
@@ -266,7 +268,8 @@ def show_observation(observation: Any, most: int = 12) -> str:
     for name, values in col.named(observation):
         array = np.asarray(values)
         shown = show_action(array) if array.size <= most else f"{array.shape} {array.dtype}"
-        parts.append(f"{name} {shown}" if isinstance(observation, dict) else shown)
+        label = name.removeprefix("observations['").removesuffix("']")
+        parts.append(f"{label} {shown}" if isinstance(observation, dict) else shown)
     return ", ".join(parts)
 
 

@@ -5,11 +5,12 @@ import numpy as np
 import pexpect
 import pygame
 import pytest
-from people import at_terminal
+from people import ScriptedPerson, at_terminal
 
 from sb3_il_plus import Demonstrations
 from sb3_il_plus.cli import app
 from sb3_il_plus.errors import UserError
+from sb3_il_plus.human.dagger import human_dagger
 from sb3_il_plus.human.record import front_end, record
 from sb3_il_plus.human.window import WindowFrontEnd
 
@@ -89,6 +90,38 @@ def test_options_that_cannot_be(options, message, capsys, tmp_path):
         app(["record", "--env", "CartPole-v1", "--out", str(tmp_path / "x.npz"), *options])
     assert ended.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_hyperparameter_that_dagger_lacks(capsys, tmp_path):
+    arguments = ["dagger-human", "--env", "CartPole-v1", "--out", str(tmp_path), "--terminal"]
+    with pytest.raises(SystemExit) as ended:
+        app([*arguments, "--set", "n_epoch=2"])
+    assert ended.value.code == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "dagger has no hyperparameter 'n_epoch'; did you mean 'n_epochs'" in shown
+
+
+def test_labelling_in_a_window(tmp_path):
+    arrows = [(pygame.KEYDOWN, pygame.K_LEFT), (pygame.KEYUP, pygame.K_LEFT)]
+    enter = [(pygame.KEYDOWN, pygame.K_RETURN), (pygame.KEYUP, pygame.K_RETURN)]
+    window = _Typist({1: arrows * 40, 3: enter})
+    human_dagger("CartPole-v1", tmp_path, n_rounds=1, round_steps=40, show=window, n_epochs=1)
+    labels = (tmp_path / "round-000" / "labels.csv").read_text().split()
+    assert labels == ["state,action", *(f"{state},0" for state in range(40))]
+
+
+def test_a_person_is_told_what_to_do(tmp_path):
+    seen = []
+
+    def press(game):
+        seen.append((game.env.unwrapped.mission, game.view().detail))
+        return "escape" if len(seen) > 2 else "up"
+
+    recorded = record("sb3_il_plus/Driving-v0", tmp_path / "mine.npz", show=ScriptedPerson(press))
+    missions, details = zip(*seen, strict=True)
+    assert all(d.startswith(f"{m}: ") for m, d in seen)
+    assert set(missions) <= {"follow", "left", "straight", "right"} and "command" in details[0]
+    np.testing.assert_array_equal(recorded.actions, [[0, 1], [0, 1]])
 
 
 def test_an_unknown_front_end():

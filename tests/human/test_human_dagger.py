@@ -20,6 +20,8 @@ ENV = "CartPole-v1"
 KEYS = ["left", "right"]
 SMALL = {"n_epochs": 2}
 
+MIN_RETURN, SLACK = 100, 150
+
 
 def by_agent(agent, n_rounds, round_steps, demonstrations=None, seed=0):
     """The same rounds with an agent in the person's place."""
@@ -229,6 +231,8 @@ def test_another_session_in_the_folder_is_refused(tmp_path):
         human_dagger(ENV, tmp_path, n_rounds=1, round_steps=50, show=ScriptedPerson(label))
     with pytest.raises(UserError, match="begun with env_id='CartPole-v1', not 'Acrobot-v1'"):
         human_dagger("Acrobot-v1", tmp_path, round_steps=40, show=ScriptedPerson(label))
+    with pytest.raises(UserError, match=r"begun with hyperparameters=.*'2'.*, not \{\}"):
+        human_dagger(ENV, tmp_path, round_steps=40, show=ScriptedPerson(label))
 
 
 def test_two_processes_in_one_folder_are_refused(tmp_path):
@@ -255,20 +259,20 @@ def test_what_cannot_be(tmp_path):
 
 @pytest.mark.slow
 def test_a_person_at_a_terminal_reaches_the_agents_return(tmp_path):
-    returns = []
-    for seed in range(2):
-        folder = tmp_path / str(seed)
-        command = ["dagger-human", "--env", ENV, "--out", folder, "--terminal", "--rounds", 4]
-        child = at_terminal(*command, "--steps", 300, "--seed", seed, "--set", "n_epochs=2")
-        for number in range(4):
-            type_labels(child, 300)
-            child.expect("all 300 states")
-            child.send("\n")
-            child.expect(f"round {number}: 300 labels")
-        os.waitpid(child.process, 0)
-        person = evaluate(DAgger.load(folder / "model.zip"), ENV, 10, seed=100).mean_return
-        agent = evaluate(by_agent(balance, 4, 300, seed=seed), ENV, 10, seed=100).mean_return
-        returns.append((person, agent))
-    person, agent = np.mean(returns, axis=0)
-    assert agent > 150 and person > 150
-    assert abs(person - agent) < 150
+    n_rounds, round_steps = 4, 150
+    command = ["dagger-human", "--env", ENV, "--out", tmp_path, "--terminal"]
+    command += ["--rounds", n_rounds, "--steps", round_steps, "--set", "n_epochs=2"]
+    child = at_terminal(*command)
+    for number in range(n_rounds):
+        type_labels(child, round_steps)
+        child.expect(f"all {round_steps} states")
+        child.send("\n")
+        child.expect(f"round {number}: {round_steps} labels")
+    os.waitpid(child.process, 0)
+    person = DAgger.load(tmp_path / "model.zip")
+    # The agent sees every digit and the person three, so they part at some state.
+    agent = by_agent(balance, n_rounds, round_steps)
+    scores = [evaluate(model, ENV, 10, seed=100).mean_return for model in (person, agent)]
+    print(scores)
+    assert min(scores) > MIN_RETURN
+    assert abs(scores[0] - scores[1]) < SLACK

@@ -67,7 +67,7 @@ def test_all_defaults_lie_in_their_spaces():
     for name, space in spaces_of.items():
         assert len(key_map(Blank(space), DEFAULTS[name].keys).actions) >= 3
     assert default_keys("LunarLanderContinuous-v3") is DEFAULTS["LunarLanderContinuous"]
-    assert default_keys("MiniGrid-Empty-5x5-v0").turns
+    assert default_keys("sb3_il_plus/MiniGrid-GoToDoor-6x6-v0").turns
     assert default_keys("Hopper-v4") is None
 
 

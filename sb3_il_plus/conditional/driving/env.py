@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from sb3_il_plus.conditional.driving.drawing import draw
 from sb3_il_plus.conditional.driving.observing import Kind, infos, observation_space, observe
-from sb3_il_plus.conditional.driving.simulation import TIME_STEP, Simulation
+from sb3_il_plus.conditional.driving.simulation import TIME_STEP, Command, Simulation
 from sb3_il_plus.errors import UserError
 
 _METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": round(1 / TIME_STEP)}
@@ -78,6 +78,11 @@ class DrivingEnv(gym.Env):
     def set_command(self, command: int) -> None:
         """Change what is to be done at the junction ahead, from the next observation on."""
         self._simulation.set_command(0, command)
+
+    @property
+    def mission(self) -> str:
+        """What is to be done, in words, for a person who drives."""
+        return Command(int(self._simulation.commands[0])).name.lower()
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """A frame from above, where `render_mode="rgb_array"` asks for it."""
