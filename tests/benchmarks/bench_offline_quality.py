@@ -112,9 +112,10 @@ class Cell:
         )
 
 
-def cells(algorithms: list[str], n_seeds: int) -> Iterator[Cell]:
+def cells(algorithms: list[str], sides: list[str], n_seeds: int) -> Iterator[Cell]:
     """Everything that there is to run, of the algorithms that are installed."""
-    sides = ["ours", "theirs"] if find_spec("d3rlpy") else ["ours"]
+    if not find_spec("d3rlpy"):
+        sides = ["ours"]
     for pair, seed, quality, side in itertools.product(PAIRS, range(n_seeds), QUALITIES, sides):
         wanted = not algorithms or pair.ours in algorithms
         if wanted and pair.ours in registry.names() and (side == "ours" or pair.theirs):
@@ -125,6 +126,7 @@ def cells(algorithms: list[str], n_seeds: int) -> Iterator[Cell]:
 def run(
     folder: Path,
     algorithm: Annotated[list[str] | None, typer.Option()] = None,
+    side: Annotated[list[str] | None, typer.Option(help="ours, theirs")] = None,
     seeds: int = 3,
     minutes: Annotated[float, typer.Option(help="Begin nothing after that.")] = 1e9,
 ) -> None:
@@ -132,7 +134,7 @@ def run(
     logging.disable()
     th.set_num_threads(1)
     end = time.monotonic() + 60 * minutes
-    for cell in cells(algorithm or [], seeds):
+    for cell in cells(algorithm or [], side or ["ours", "theirs"], seeds):
         if time.monotonic() > end:
             break
         if not cell.is_done(folder):

@@ -112,9 +112,32 @@ CONTINUOUS_PAIRS = [
         "CRR",
         {"beta": 0.1},
     ),
+    Pair(
+        CONTINUOUS,
+        "bcq",
+        {
+            "n_action_samples": 10,
+            "policy_kwargs": {"net_arch": NET_ARCH, "vae_arch": NET_ARCH},
+        },
+        "BCQ",
+        {"n_action_samples": 10},
+    ),
+    Pair(
+        CONTINUOUS,
+        "cal_ql",
+        {"cql_alpha": 0.2, "cql_n_actions": 3, "actor_learning_rate": None},
+        "CalQL",
+        {"conservative_weight": 0.2, "n_action_samples": 3, "alpha_learning_rate": 0.0},
+    ),
     Pair(CONTINUOUS, "sac_n", {}),
     Pair(CONTINUOUS, "edac", {}),
     Pair(CONTINUOUS, "xql", {"loss_temp": 1.0}),
+    Pair(
+        CONTINUOUS,
+        "percentile_bc",
+        {"percentage": 10.0, "policy_of": "td3", "loss": "mse"} | CLONING,
+        shared=SUPERVISED,
+    ),
     Pair(CONTINUOUS, "decision_transformer", TRANSFORMER, shared=()),
 ]
 DISCRETE_PAIRS = [
@@ -137,6 +160,7 @@ DISCRETE_PAIRS = [
     Pair(DISCRETE, "offline_dqn", COPYING, "DoubleDQN", THEIR_COPYING),
     Pair(DISCRETE, "discrete_awac", {"lam": 0.1}),
     Pair(DISCRETE, "discrete_crr", {"beta": 0.1, "tau": 1.0}),
+    Pair(DISCRETE, "percentile_bc", {"percentage": 10.0} | CLONING, shared=SUPERVISED),
     Pair(DISCRETE, "decision_transformer", TRANSFORMER, shared=()),
 ]
 PAIRS = [
