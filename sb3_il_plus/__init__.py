@@ -59,6 +59,7 @@ _HOME = {
     "initial_state_value": "sb3_il_plus.offline.evaluation",
     "list_algorithms": "sb3_il_plus.registry",
     "load_expert": "sb3_il_plus.experts.loading",
+    "load_reward": "sb3_il_plus.adapters.reward_files",
     "load_model": "sb3_il_plus.persistence",
     "make": "sb3_il_plus.registry",
     "make_dataset": "sb3_il_plus.datasets",
@@ -66,6 +67,7 @@ _HOME = {
     "preset": "sb3_il_plus.tables.presets",
     "record": "sb3_il_plus.human.record",
     "register": "sb3_il_plus.registry",
+    "train_on_reward": "sb3_il_plus.adapters.reward_files",
     "train_expert": "sb3_il_plus.experts.training",
 }
 
@@ -84,6 +86,8 @@ if TYPE_CHECKING:
     from sb3_il_plus.adapters.preference_comparisons import (
         PreferenceComparisons as PreferenceComparisons,
     )
+    from sb3_il_plus.adapters.reward_files import load_reward as load_reward
+    from sb3_il_plus.adapters.reward_files import train_on_reward as train_on_reward
     from sb3_il_plus.adapters.sqil import SQIL as SQIL
     from sb3_il_plus.algorithm import DemonstrationAlgorithm as DemonstrationAlgorithm
     from sb3_il_plus.conditional.bc import ConditionalBC as ConditionalBC

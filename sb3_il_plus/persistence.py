@@ -46,12 +46,22 @@ def save(
         tensors["demonstrations"] = {k: th.as_tensor(np.array(v)) for k, v in columns.items()}
     given = model.demonstrations
     content = {
+        **describe(model),
+        "state": model._state(),
+        "demonstrations": given.fingerprint() if given is not None else None,
+    }
+    left_out = set(exclude)
+    kept = {name: value for name, value in tensors.items() if name not in left_out}
+    serialization.write_archive(path, content, kept)
+
+
+def describe(model: DemonstrationAlgorithm) -> dict[str, Any]:
+    """What a model of the same kind is built from, as JSON: class, spaces, arguments, versions."""
+    return {
         "algorithm": _full_name(type(model)),
         "observation_space": serialization.encode(model.observation_space),
         "action_space": serialization.encode(model.action_space),
         "arguments": {name: serialization.encode(v) for name, v in _arguments(model).items()},
-        "state": model._state(),
-        "demonstrations": given.fingerprint() if given is not None else None,
         "versions": {
             "sb3_il_plus": sb3_il_plus.__version__,
             "stable_baselines3": stable_baselines3.__version__,
@@ -59,9 +69,25 @@ def save(
             "gymnasium": gymnasium.__version__,
         },
     }
-    left_out = set(exclude)
-    kept = {name: value for name, value in tensors.items() if name not in left_out}
-    serialization.write_archive(path, content, kept)
+
+
+def rebuild(
+    cls: type[Model],
+    path: Any,
+    content: dict[str, Any],
+    env: Any,
+    device: th.device | str,
+    given: dict[str, Any],
+) -> Model:
+    """An untrained model of the same kind, without an environment where there is none.
+
+    :param path: where `content` comes from, for messages
+    :param content: what `describe` returned
+    :param given: constructor arguments that replace or complete the saved ones
+    """
+    trusted = serialization.TRUSTED_PACKAGES | {cls.__module__.partition(".")[0]}
+    arguments = _decode_arguments(content["arguments"], given, trusted)
+    return cls(env=_environment(cls, env, content, path), device=device, **arguments)
 
 
 def load(

@@ -42,6 +42,7 @@ from sb3_il_plus.adapters.health import (
     Round,
 )
 from sb3_il_plus.adapters.horizon import check_horizon
+from sb3_il_plus.adapters.learned_reward import LearnedReward
 from sb3_il_plus.adapters.observations import FlatSpace, in_policys_axes
 from sb3_il_plus.adapters.reward_features import holds_images, needs_features
 from sb3_il_plus.adapters.reward_inputs import DemonstrationNorm
@@ -79,7 +80,7 @@ class AdversarialArguments(GeneratorArguments, total=False):
     horizon: Horizon
 
 
-class AdversarialAlgorithm(DiscriminatorData):
+class AdversarialAlgorithm(LearnedReward, DiscriminatorData):
     """Alternate between training a generator on a learned reward and the reward on both's data.
 
     One timestep is one environment step. A round is one rollout of the generator, its update, and
@@ -348,16 +349,18 @@ class AdversarialAlgorithm(DiscriminatorData):
         )
         return self.reward_net.predict_processed(before, acts, after, dones)
 
-    def as_reward_wrapper(self, venv: VecEnv) -> RewardVecEnvWrapper:
-        """Wrap an environment so that its reward is the learned one, for training a fresh agent.
+    def _reward_wrapper(self, venv: VecEnv) -> RewardVecEnvWrapper:
+        """With `horizon="pad"`, a step that ends an episode is paid for all that would follow.
 
-        With `horizon="pad"`, the reward of a step that ends an episode includes all that follow,
-        for an agent with the generator's discount.
+        That is for an agent with the generator's discount.
         """
         if self.horizon != "pad":
             return RewardVecEnvWrapper(venv, self.predict_reward)
         paid = self._with_later_rewards(self.reward_net)
         return RewardVecEnvWrapper(AbsorbingEnds(venv), paid.predict_processed)
+
+    def _reward_parts(self) -> tuple[str, ...]:
+        return ("discriminator",)
 
     # -- saving ----------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from sb3_il_plus.adapters.generator import (
     GeneratorArguments,
 )
 from sb3_il_plus.adapters.horizon import check_horizon
+from sb3_il_plus.adapters.learned_reward import LearnedReward
 from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.randomness import child_generator
 
@@ -42,7 +43,7 @@ _TYPES = {
 _KERNELS = ("gaussian", "exponential")
 
 
-class Density(GeneratorAlgorithm):
+class Density(LearnedReward, GeneratorAlgorithm):
     """RL on the logarithm of a kernel density of the demonstrations, r(s, a, s') = log p̂(s, a).
 
     A baseline that needs no second network and cannot collapse: the reward is fixed before the
@@ -174,8 +175,7 @@ class Density(GeneratorAlgorithm):
 
     # -- the learned reward ----------------------------------------------------------------------
 
-    def as_reward_wrapper(self, venv: VecEnv) -> RewardVecEnvWrapper:
-        """Wrap an environment so that its reward is the density's, for training a fresh agent."""
+    def _reward_wrapper(self, venv: VecEnv) -> RewardVecEnvWrapper:
         return DensityVecEnvWrapper(venv, self.reward_net)
 
     # -- saving ----------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Fine-tuning a clone against PPO from scratch, and what each part of the recipe is for.
 
 BC on 10 episodes of a PPO expert, then PPO with RL Zoo's hyperparameters; the same without the
-critic's warm-up, without the anchor, and without either; and PPO from scratch. Writes every
-evaluation to `<out>/<env>.csv`, a plot beside it, and prints the table of docs/finetuning.md.
+critic's warm-up, without the anchor, and without either, in half of the steps; and from scratch.
+Writes every evaluation to `<out>/<env>.csv`, goes on there when it is run again, plots, and prints
+the table of docs/finetuning.md.
 
 python tests/benchmarks/bench_finetune.py Pendulum-v1 --out finetune
 python tests/benchmarks/bench_finetune.py seals/CartPole-v0 --out finetune
@@ -98,7 +99,7 @@ def main(
     timesteps: int = 100_000,
     only: Annotated[list[str] | None, typer.Option(help="Names of RECIPES.")] = None,
 ) -> None:
-    """Train every variant and seed, and show what they reached."""
+    """Train every variant and seed that is not in the file yet, and show what they reached."""
     th.set_num_threads(1)
     warnings.simplefilter("ignore")
     expert = train_expert(env_id)
@@ -106,24 +107,34 @@ def main(
     best = mean_return(expert, env_id)
     worst = evaluate_random(env_id, N_EPISODES, 100).mean_return
     print(f"expert {best:.1f}, random {worst:.1f}", flush=True)
-    curves: dict[str, list[list[Any]]] = defaultdict(list)
-    for name in only or RECIPES:
-        for seed in range(seeds):
-            curves[name].append(run(name, env_id, demonstrations, seed, timesteps))
-            print(describe(name, curves[name][-1:], best, worst), flush=True)
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{env_id.replace('/', '-')}.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["variant", "seed", "timesteps", "return"])
-        for name, runs in curves.items():
-            for seed, rows in enumerate(runs):
-                writer.writerows((name, seed, *row) for row in rows)
-    plot(curves, best, worst, path.with_suffix(".png"))
+    curves = read(path)
+    for seed in range(seeds):
+        for name in only or RECIPES:
+            if seed in curves[name]:
+                continue
+            budget = timesteps if RECIPES[name] is None else timesteps // 2
+            curves[name][seed] = run(name, env_id, demonstrations, seed, budget)
+            with path.open("a", newline="") as file:
+                csv.writer(file).writerows((name, seed, *row) for row in curves[name][seed])
+            print(describe(name, [curves[name][seed]], best, worst), flush=True)
+    found = {name: list(curves[name].values()) for name in RECIPES if curves[name]}
+    plot(found, best, worst, path.with_suffix(".png"))
     print("\n| variant | at first | lowest | last | steps to the expert's return |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    for name, runs in curves.items():
+    for name, runs in found.items():
         print(describe(name, runs, best, worst))
+
+
+def read(path: Path) -> dict[str, dict[int, list[Any]]]:
+    """Name of a variant -> seed -> rows, of an earlier call."""
+    curves: dict[str, dict[int, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    if path.is_file():
+        with path.open(newline="") as file:
+            for name, seed, steps, value in csv.reader(file):
+                curves[name][int(seed)].append((int(steps), float(value)))
+    return curves
 
 
 def describe(name: str, runs: list[list[Any]], best: float, worst: float) -> str:
