@@ -14,6 +14,7 @@ from sb3_il_plus.errors import UserError
 from sb3_il_plus.offline.actor_critic import (
     ActorCritic,
     ActorCriticArguments,
+    minimize,
     squared_error,
     stacked_actor,
 )
@@ -124,8 +125,7 @@ class CRR(ActorCritic):
             advantages = values.amin(0) - self._baseline(batch.observations, actions)
             weights = crr_weights(advantages, self.weight_type, self.beta, self.max_weight)
         actor_loss = -(weights * gaussian_log_prob(batch.actions, means, log_std)).mean()
-        self._minimize_critics(critic_loss)
-        self._minimize_actor(actor_loss)
+        minimize(critic_loss + actor_loss, *self._optimizers().values())
         if (self._n_updates + 1) % self.target_update_interval == 0:
             self._follow_targets()
         return {
