@@ -29,6 +29,7 @@ class View:
     :param message: what their last key did, or what was wrong with it
     :param phase: `"ready"`, `"playing"`, `"paused"`, `"labelling"` or `"finished"`
     :param count: grows with each step or label
+    :param picture: file of the frame, for a person who cannot see it here
     """
 
     headline: str
@@ -37,6 +38,7 @@ class View:
     message: str
     phase: str
     count: int
+    picture: str = ""
 
 
 class Game(Protocol):

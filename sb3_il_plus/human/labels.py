@@ -223,6 +223,7 @@ class LabelSession:
             message=self._message,
             phase="finished" if self.finished else "labelling",
             count=n_done,
+            picture=str(self._picture) if self._picture.exists() else "",
         )
 
     def _map_text(self) -> str:
@@ -231,10 +232,13 @@ class LabelSession:
 
     def frame(self) -> np.ndarray | None:
         """The picture of the state."""
-        path = self.frames / f"{min(self._position, self.sheet.n_states - 1):05d}.png"
-        if not path.exists():
+        if not self._picture.exists():
             return None
         from PIL import Image
 
-        with Image.open(path) as image:
+        with Image.open(self._picture) as image:
             return np.asarray(image.convert("RGB"))
+
+    @property
+    def _picture(self) -> Path:
+        return self.frames / f"{min(self._position, self.sheet.n_states - 1):05d}.png"

@@ -105,7 +105,7 @@ class PlaySession:
     def leave(self) -> None:
         """Pause, and keep the episode in progress, until the person is back."""
         self._held, self._tapped = [], []
-        if self._phase == "playing":
+        if self._phase == "playing" and not self.turns:
             self._phase = "paused"
             self._message = "paused while nobody was here: p goes on"
         self.recording.note_running(self._running(), at_once=True)

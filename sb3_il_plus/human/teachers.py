@@ -104,7 +104,7 @@ class LabelLater(Teacher):
         states = drive().without_actions()
         self._frames = None
         with atomic_write(folder / "states.csv") as file:
-            file.write(_table(states).encode())
+            file.write(_table(states, folder).encode())
         save_npz(states, folder / "states.npz")
 
     def _wait(self, sheet: LabelSheet) -> None:
@@ -204,8 +204,11 @@ def round_folder(folder: Path, round_num: int) -> Path:
     return folder / f"round-{round_num:03d}"
 
 
-def _table(states: Demonstrations) -> str:
-    """The states as a table that people and their programs read."""
+def _table(states: Demonstrations, folder: Path) -> str:
+    """The states as a table that people and their programs read.
+
+    :param folder: with the pictures
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     index = np.arange(len(states))
@@ -217,6 +220,7 @@ def _table(states: Demonstrations) -> str:
     writer.writerow(["state", "episode", "step", "frame", *values])
     steps = index - states.offsets[states.episode_index]
     for state in index:
-        place = [state, states.episode_index[state], steps[state], f"frames/{state:05d}.png"]
-        writer.writerow([*place, *(column[state] for column in values.values())])
+        picture = f"frames/{state:05d}.png" if (folder / f"frames/{state:05d}.png").exists() else ""
+        numbers = (column[state] for column in values.values())
+        writer.writerow([state, states.episode_index[state], steps[state], picture, *numbers])
     return text.getvalue()

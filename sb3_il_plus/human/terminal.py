@@ -64,7 +64,7 @@ class TerminalFrontEnd:
 
 
 def _show(view: View) -> None:
-    text = f"{view.headline}  {view.detail}"
+    text = f"{view.headline}  {view.detail}  {view.picture}".rstrip()
     print(f"{view.message}\n{text}" if view.message else text, flush=True)
 
 

@@ -238,7 +238,8 @@ class BrowserFrontEnd:
         connection = self._socket
         if connection is None or not connection.prepared:
             return
-        view = {**dataclasses.asdict(game.view()), "connection": id(connection)}
+        shown = dataclasses.replace(game.view(), picture="")
+        view = {**dataclasses.asdict(shown), "connection": id(connection)}
         if view == self._sent:
             return
         content = {**view, "frame": _encoded(game.frame())}

@@ -198,6 +198,28 @@ def test_begins_with_what_was_recorded(tmp_path):
     assert len(DAgger.load(tmp_path / "model.zip").demonstrations) == len(known) + 120
 
 
+def test_continuous_labels_of_dicts(tmp_path):
+    """Keys held together are one action; the table and the screen show each entry by its name."""
+    seen = []
+
+    def steer(game):
+        seen.append(game.view())
+        if seen[-1].headline.startswith("all"):
+            return "enter"
+        if len(seen) % 2:
+            game.press("left")  # and up, which goes up first
+        return "up"
+
+    env_id = "sb3_il_plus/Driving-v0"
+    model = human_dagger(
+        env_id, tmp_path, n_rounds=1, round_steps=32, show=ScriptedPerson(steer), **SMALL
+    )
+    np.testing.assert_array_equal(model.demonstrations.actions[:3], [[0.5, 1], [0, 1], [0.5, 1]])
+    assert seen[0].picture.endswith("00000.png") and "speed [" in seen[0].detail
+    header, first, *_ = (tmp_path / "round-000" / "states.csv").read_text().splitlines()
+    assert "observations['speed'][0]" in header and first.startswith("0,0,0,frames/00000.png,")
+
+
 def correct(game):
     """What a person presses who takes over where the learner would do something else."""
     wanted = balance(game._observation)
