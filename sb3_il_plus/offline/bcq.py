@@ -178,7 +178,7 @@ def vae_loss(
     log_std: th.Tensor,
     kl_weight: float,
 ) -> th.Tensor:
-    """Mean squared error, and the divergence from the standard normal distribution (equation 28).
+    """Mean squared error, and the divergence from the standard normal distribution.
 
     Both are means over components, too, as in the authors' code.
 

@@ -121,5 +121,5 @@ BCQPolicy.aliases = dict.fromkeys(TD3.policy_aliases, BCQPolicy)
 
 
 def perturbed(actions: th.Tensor, direction: th.Tensor, phi: float) -> th.Tensor:
-    """Actions, changed by `phi` times a direction, within [-1, 1] (section 4)."""
+    """Actions, changed by `phi` times a direction, within [-1, 1]."""
     return (actions + phi * direction).clamp(-1.0, 1.0)

@@ -33,19 +33,20 @@ class CRR(ActorCritic):
     Algorithm 1: the critics learn the values of the target policy; the policy maximises
     f(s, a) log π(a | s), in which f is 1 where the advantage is not negative, or
     exp(advantage / beta). The advantage is Q(s, a) minus the mean, or the maximum, of
-    `n_action_samples` of the policy's actions (equations 4 to 6).
+    `n_action_samples` of the policy's actions (section 3).
 
     The paper's networks are recurrent and residual, its policy a mixture of Gaussians, and its
     critic gives a distribution of returns. This one has d3rlpy's: perceptrons, one Gaussian and the
     mean of returns. The paper also resamples actions by their values when it acts (CWP), as d3rlpy
-    does; here the policy acts itself, as SB3's `SAC` goes on with it.
+    does; here the policy acts itself, as SB3's `SAC` goes on with it. Batches are of 256,
+    as elsewhere here, where d3rlpy has 100; the learning rate is d3rlpy's.
 
     :param policy: `MlpPolicy`, which is `GaussianPolicy`
     :param env: optional
     :param demonstrations: data with rewards and continuous actions
     :param weight_type: f: `"binary"`, or `"exp"` (d3rlpy's names)
     :param advantage_type: `"mean"` or `"max"`, of the policy's actions' values
-    :param n_action_samples: m of equation 5; 4 in the paper
+    :param n_action_samples: m in the paper, where it is 4
     :param beta: temperature of `"exp"`; 1 in the paper
     :param max_weight: largest exp(advantage / beta); 20 in the paper
     :param n_critics: 1, as in the paper; the lowest value counts where there are several
@@ -177,7 +178,7 @@ def check_crr_arguments(weight_type: str, advantage_type: str, beta: float) -> N
 def crr_weights(
     advantages: th.Tensor, weight_type: str, beta: float, max_weight: float
 ) -> th.Tensor:
-    """f of the advantages, shape (B,) (equations 2 and 3).
+    """f of the advantages, shape (B,) (section 3).
 
     An advantage of 0 counts: where the policy has one choice alone, nothing is better than it.
     """

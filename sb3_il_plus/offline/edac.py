@@ -24,7 +24,7 @@ class EDAC(SACN):
     """EDAC (An et al. 2021, arXiv:2110.01548): ensemble-diversified actor critic, algorithm 1.
 
     SAC-N, whose critics also minimise `eta` times the mean cosine between the slopes of their
-    values at the data's actions, equation 4.
+    values at the data's actions (section 4).
 
     The sum is over all pairs of critics, as in the paper and in CORL. The authors' code draws as
     many critics as an action has components, where that is fewer than N.
@@ -32,9 +32,10 @@ class EDAC(SACN):
     :param policy: `MlpPolicy`, which is SAC's with three hidden layers of 256
     :param env: optional
     :param demonstrations: data with rewards and continuous actions
-    :param eta: weight of the cosines. 1 in most of the paper's locomotion tasks, 5 in HalfCheetah's
-        and Walker2d's medium-expert, 10 to 1000 in Adroit's pen
-    :param n_critics: N: 10 in HalfCheetah and Walker2d, 50 in Hopper, 20 in pen; at least 2
+    :param eta: weight of the cosines. 1 in most locomotion tasks, 5 in HalfCheetah's and Walker2d's
+        medium-expert, 10 to 1000 in Adroit, 0.1 in Maze2d (the paper's, as CORL lists them)
+    :param n_critics: N: 10 in HalfCheetah and Walker2d, 50 in Hopper, 20 in Adroit's pen; at
+        least 2
     :param kwargs: see `SACN`, `SoftActorCritic`, `ActorCritic` and `OfflineAlgorithm`
     """
 
@@ -67,7 +68,7 @@ def action_slopes(critics: Critics, observations: th.Tensor, actions: th.Tensor)
 
 
 def slope_similarity(slopes: th.Tensor) -> th.Tensor:
-    """Cosines between the slopes of two critics, summed over pairs, over N - 1 (equation 4).
+    """Cosines between the slopes of two critics, summed over pairs, over N - 1 (section 4).
 
     :param slopes: shape (N, B, action dimension)
     """

@@ -26,8 +26,8 @@ class SACN(SoftActorCritic):
     :param policy: `MlpPolicy`, which is SAC's with three hidden layers of 256
     :param env: optional
     :param demonstrations: data with rewards and continuous actions
-    :param n_critics: N, `num_qs` in the authors' code, whose default is 10. In the paper 10 in
-        HalfCheetah, 20 in Walker2d, 200 to 500 in Hopper, 20 in Adroit's pen. All are one batched
+    :param n_critics: N, `num_qs` in the authors' code, whose default is 10. 10 in HalfCheetah, 20
+        in Walker2d, 200 to 500 in Hopper, 100 in Adroit, as CORL lists them. All are one batched
         product, and a plain `SAC` that goes on has them, too
     :param kwargs: see `SoftActorCritic`, `ActorCritic` and `OfflineAlgorithm`
     """

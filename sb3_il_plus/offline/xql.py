@@ -19,9 +19,9 @@ class XQL(ImplicitQLearning):
     """XQL (Garg et al. 2023, arXiv:2301.02328): extreme Q-learning, offline (algorithm 1).
 
     IQL whose V estimates the soft maximum loss_temp * log E[exp(Q / loss_temp)] over the data's
-    actions, by the likelihood of a Gumbel distribution (equation 12), and whose Q minimises Huber's
-    loss. Losses and clipping are those of the authors' code, their order is that of IQL here;
-    weights begin as SB3's, theirs orthogonally.
+    actions, by regression with Gumbel noise (section 3), and whose Q minimises Huber's loss.
+    Losses and clipping are those of the authors' code, their order is that of IQL here; weights
+    begin as SB3's, theirs orthogonally.
 
     :param policy: `MlpPolicy`, which is IQL's. V has a layer norm in front of each activation
     :param env: optional
@@ -74,7 +74,7 @@ class XQL(ImplicitQLearning):
 
 
 def gumbel_loss(errors: th.Tensor, temperature: float, max_clip: float | None) -> th.Tensor:
-    """exp(z) - z - 1 for z = errors / temperature, mean over the batch (equation 12).
+    """exp(z) - z - 1 for z = errors / temperature, mean over the batch (section 3).
 
     It is divided by the largest exp(z) of the batch, or by exp(-1) if that is more, so that one
     outlier does not decide about the step: an adaptive learning rate, as in the authors' code.
