@@ -28,6 +28,7 @@ _HOME = {
     "MissionCommand": "wrappers",
     "NoiseInjection": "noise",
     "Perception": "perception",
+    "SetPerception": "perception",
     "PlannerCommand": "wrappers",
     "UnconditionalPolicy": "policies",
     "VocabularyCommand": "wrappers",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.conditional.noise import NoiseInjection as NoiseInjection
     from sb3_il_plus.conditional.perception import CilPerception as CilPerception
     from sb3_il_plus.conditional.perception import Perception as Perception
+    from sb3_il_plus.conditional.perception import SetPerception as SetPerception
     from sb3_il_plus.conditional.plots import plot_commands as plot_commands
     from sb3_il_plus.conditional.policies import BranchedPolicy as BranchedPolicy
     from sb3_il_plus.conditional.policies import CilPolicy as CilPolicy

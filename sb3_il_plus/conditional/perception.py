@@ -167,6 +167,58 @@ class CilPerception(Perception):
         )
 
 
+class SetPerception(BaseFeaturesExtractor):
+    """Features of sets, such as the cars around, whose order means nothing.
+
+    Every row of a set passes the same layers, beside the measurements, and the largest value of
+    each feature counts (Zaheer et al. 2017, arXiv:1703.06114, in the form of Qi et al. 2017,
+    arXiv:1612.00593). Rows of zeros stand for nobody. What one row teaches holds for all of them,
+    so less data is needed than with `Perception`, which has weights of their own for each row.
+
+    :param observation_space: a Dict; entries of two axes are sets of rows, all others measurements
+    :param row_arch: layers for each row
+    :param join_arch: layers behind the sets and the measurements
+    :raises InapplicableError: there is no set
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        row_arch: Sequence[int] = (64, 64),
+        join_arch: Sequence[int] = (128,),
+    ) -> None:
+        entries = observation_space.spaces
+        self._sets = [key for key, space in entries.items() if len(space.shape or ()) == 2]
+        self._measured = [key for key in entries if key not in self._sets]
+        if not self._sets:
+            raise InapplicableError(
+                f"SetPerception needs an entry of two axes, a set of rows, and there are {entries}"
+            )
+        n_measured = sum(get_flattened_obs_dim(entries[key]) for key in self._measured)
+        row_sizes = {key: (entries[key].shape or ())[1] + n_measured for key in self._sets}
+        join_sizes = [n_measured + len(self._sets) * row_arch[-1], *join_arch]
+        super().__init__(observation_space, join_sizes[-1])
+        self.rows = nn.ModuleDict(
+            {f"of_{key}": mlp([size, *row_arch]) for key, size in row_sizes.items()}
+        )
+        self.join = mlp(join_sizes)
+
+    def forward(self, observations: Mapping[str, th.Tensor]) -> th.Tensor:
+        """Sets of shape (B, rows, size) and measurements (B, ...) to (B, features)."""
+        batch = len(observations[self._sets[0]])
+        measured = [observations[key].flatten(1).float() for key in self._measured]
+        parts = [th.cat(measured, dim=1)] if measured else []
+        beside = list(parts)
+        for name, net in self.rows.items():
+            rows = observations[name.removeprefix("of_")].float()
+            present = (rows != 0).any(dim=2, keepdim=True)
+            repeated = [part[:, None].expand(batch, rows.shape[1], -1) for part in beside]
+            # What comes out of a ReLU is not negative, so 0 is the value of nobody.
+            parts.append((net(th.cat([rows, *repeated], dim=2)) * present).amax(dim=1))
+        features: th.Tensor = self.join(th.cat(parts, dim=1))
+        return features
+
+
 class WithoutCommand(BaseFeaturesExtractor):
     """Features of all entries but the command.
 

@@ -4,7 +4,7 @@ python tests/benchmarks/bench_intersection.py --data intersection.npz --seeds 3
 python tests/benchmarks/bench_intersection.py --data intersection.npz --methods dagger --seeds 1
 
 FILE is written by the first call, and read by later ones: recording 500 episodes takes minutes.
-Evaluation is on unseen seeds.
+Those that succeeded are cloned. Evaluation is on unseen seeds.
 """
 
 import argparse
@@ -16,18 +16,20 @@ import torch as th
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_il_plus import ConditionalBC, DAgger, Demonstrations, collect
-from sb3_il_plus.conditional import evaluate_commands
+from sb3_il_plus.conditional import SetPerception, evaluate_commands
 from sb3_il_plus.conditional.environments import EnvironmentExpert
 from sb3_il_plus.environments import make_env
-from sb3_il_plus.tables.presets import preset
 
 ENV_ID = "sb3_il_plus/Intersection-v1"
 METHODS = ("UnconditionalPolicy", "CommandInputPolicy", "BranchedPolicy")
 """And "dagger"."""
 
 
+POLICY_KWARGS = {"net_arch": [64], "features_extractor_class": SetPerception}
+
+
 def recorded(path: Path, n_episodes: int) -> Demonstrations:
-    """The planner's episodes; those that failed are in it, too."""
+    """The planner's episodes."""
     if not path.exists():
         env = make_env(ENV_ID)
         collect(EnvironmentExpert(env), env, n_episodes, seed=0, progress_bar=True).save(path)
@@ -35,27 +37,29 @@ def recorded(path: Path, n_episodes: int) -> Demonstrations:
     return data[: min(n_episodes, data.n_episodes)]
 
 
-def cloned(policy: str, data: Demonstrations, seed: int, timesteps: int) -> ConditionalBC:
-    chosen = preset("conditional_bc", ENV_ID)
-    model = ConditionalBC(policy, None, data, seed=seed, device="cpu", **chosen.hyperparameters)
-    return model.learn(timesteps or chosen.timesteps)
+def cloned(policy: str, data: Demonstrations, seed: int, n_updates: int) -> ConditionalBC:
+    model = ConditionalBC(policy, None, data, seed=seed, device="cpu", policy_kwargs=POLICY_KWARGS)
+    return model.learn(n_updates)
 
 
-def corrected(data: Demonstrations, seed: int, timesteps: int) -> DAgger:
-    """The planner labels what the learner meets: `timesteps` more labels."""
-    chosen = preset("dagger", ENV_ID)
+def corrected(data: Demonstrations, seed: int, n_labels: int) -> DAgger:
+    """The planner labels what the learner meets, which acts itself from the first round on."""
     venv = DummyVecEnv([lambda: make_env(ENV_ID)] * 4)
-    expert = EnvironmentExpert(venv)
     model = DAgger(
         "BranchedPolicy",
         venv,
         data,
-        expert=expert,
+        expert=EnvironmentExpert(venv),
+        beta_schedule=lambda round_num: 0.0,
+        rollout_round_min_timesteps=1_000,
+        batch_size=120,
+        n_epochs=4,
+        loss="mse",
+        policy_kwargs=POLICY_KWARGS,
         seed=seed,
         device="cpu",
-        **chosen.hyperparameters,
     )
-    return model.learn(timesteps or chosen.timesteps)
+    return model.learn(n_labels)
 
 
 def main() -> None:
@@ -63,19 +67,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FILE")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=500)
-    parser.add_argument("--timesteps", type=int, default=0)
-    parser.add_argument("--n-eval", type=int, default=60)
+    parser.add_argument("--updates", type=int, default=4_000)
+    parser.add_argument("--labels", type=int, default=8_000, help="of DAgger")
+    parser.add_argument("--n-eval", type=int, default=50)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     arguments = parser.parse_args()
     th.set_num_threads(1)
     data = recorded(arguments.data, arguments.episodes)
     print(f"planner: {100 * data.episode_returns.mean():.1f} %, {data}", flush=True)
+    data = data.filter_by_return(minimum=1)
     for method in arguments.methods:
-        train = corrected if method == "dagger" else lambda *a, m=method: cloned(m, *a)
         found = []
         for seed in range(arguments.seeds):
             start = time.process_time()
-            model = train(data, seed, arguments.timesteps)
+            if method == "dagger":
+                model = corrected(data, seed, arguments.labels)
+            else:
+                model = cloned(method, data, seed, arguments.updates)
             seconds = time.process_time() - start
             env = make_env(ENV_ID)
             found.append(evaluate_commands(model, env, arguments.n_eval, seed=10_000 + seed))

@@ -14,6 +14,7 @@ from sb3_il_plus.conditional import (
     FilmPolicy,
     GoalPolicy,
     Perception,
+    SetPerception,
     UnconditionalPolicy,
 )
 from sb3_il_plus.conditional.driving import DrivingVecEnv
@@ -332,3 +333,40 @@ def test_a_speed_that_is_not_there():
         InapplicableError, match=r"speed_entry='velocity'.*measurements \['speed'\]"
     ):
         Perception(spaces.Dict({"image": IMAGE, "speed": SPEED}), speed_entry="velocity")
+
+
+SETS = spaces.Dict({"me": spaces.Box(-1, 1, (2,)), "cars": spaces.Box(-1, 1, (4, 3))})
+
+
+def seen_sets(rows):
+    cars = th.zeros(1, 4, 3)
+    cars[0, : len(rows)] = th.tensor(rows)
+    return {"me": th.tensor([[0.5, -0.5]]), "cars": cars}
+
+
+def test_the_order_of_a_set_means_nothing():
+    features = SetPerception(SETS)
+    first, second = [0.1, 0.2, 0.3], [-0.4, 0.5, -0.6]
+    out = features(seen_sets([first, second]))
+    th.testing.assert_close(features(seen_sets([second, first])), out)
+    assert not th.equal(features(seen_sets([first])), out)
+
+
+def test_rows_of_zeros_are_nobody():
+    features = SetPerception(SETS)
+    fewer = SetPerception(spaces.Dict({"me": SETS["me"], "cars": spaces.Box(-1, 1, (1, 3))}))
+    fewer.load_state_dict(features.state_dict())
+    row = [0.1, 0.2, 0.3]
+    alone = {**seen_sets([row]), "cars": th.tensor([[row]])}
+    th.testing.assert_close(features(seen_sets([row])), fewer(alone))
+
+
+def test_sets_are_needed():
+    with pytest.raises(InapplicableError, match="needs an entry of two axes"):
+        SetPerception(spaces.Dict({"me": SETS["me"]}))
+
+
+def test_a_policy_for_sets():
+    space = spaces.Dict({**SETS.spaces, "command": spaces.Discrete(3)})
+    policy = build(BranchedPolicy, space, features_extractor_class=SetPerception)
+    assert policy.predict(space.sample())[0].shape == (2,)
