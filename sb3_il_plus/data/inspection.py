@@ -240,6 +240,8 @@ def _columns(piece: Demonstrations) -> Iterator[tuple[str, np.ndarray, spaces.Sp
         yield "actions", piece.actions, piece.action_space
     if piece.rewards is not None:
         yield "rewards", piece.rewards, spaces.Box(-np.inf, np.inf, ())
+    if piece.intervened is not None:
+        yield "intervened", piece.intervened.astype(np.int8), spaces.Discrete(2)
 
 
 def _choices(space: spaces.Space) -> tuple[list[int], list[int]]:

@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from sb3_il_plus import Demonstrations
 from sb3_il_plus.data.assembly import keep_steps
+from sb3_il_plus.data.inspection import summarize
 from sb3_il_plus.errors import DataError, FileError
 
 MARKS = np.array([False, True, True, False, True])
@@ -51,3 +52,9 @@ def test_a_format_without_a_place_for_it_says_so(taken_over, tmp_path):
     pytest.importorskip("h5py")
     with pytest.raises(FileError, match=r"no place for marks of interventions; save as \.npz"):
         taken_over.save(tmp_path / "data.hdf5")
+
+
+def test_inspecting_shows_the_share(taken_over, tmp_path):
+    summary = summarize(taken_over.save(tmp_path / "data.npz"))
+    assert summary.coverage["intervened"].mean == pytest.approx(0.6)
+    assert not summary.problems
