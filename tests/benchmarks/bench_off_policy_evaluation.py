@@ -18,7 +18,7 @@ from offline_data import cartpole
 
 from sb3_il_plus import evaluate, fitted_q_evaluation, initial_state_value, make
 
-GAMMA = 0.98
+GAMMA = 0.99
 CANDIDATES = [
     ("discrete_cql", {"alpha": 0.1}),
     ("discrete_cql", {"alpha": 1.0}),
@@ -32,16 +32,16 @@ COMMON = {"gamma": GAMMA, "learning_rate": 1e-3, "batch_size": 64, "tau": 0.05, 
 
 
 def main() -> None:
-    data = cartpole("random + noisy(0.3)", n_timesteps=4000)
+    data = cartpole("random", n_timesteps=4000)
     print(f"data: {data}\n")
     print("| model | fitted Q | own critics | true discounted return | return |")
     print("|---|---|---|---|---|")
     rows = []
     for name, arguments in CANDIDATES:
         given = {**COMMON, **arguments, "policy_kwargs": {"net_arch": [64, 64]}}
-        model = make(name, None, demonstrations=data, seed=0, **given).learn(1500)
+        model = make(name, None, demonstrations=data, seed=0, **given).learn(600)
         fitted = fitted_q_evaluation(
-            model, data, gamma=GAMMA, n_updates=3000, net_arch=(64, 64), learning_rate=1e-3
+            model, data, gamma=GAMMA, n_updates=4000, net_arch=(64, 64), learning_rate=1e-3
         )
         own = initial_state_value(model)
         lengths = evaluate(model, "CartPole-v1", 20, seed=0).lengths

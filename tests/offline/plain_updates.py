@@ -364,11 +364,3 @@ class PlainCQL(PlainSACN):
             loss = -sum(self.log_weight.exp() * each for each in excess) / len(excess)
             descend(loss, self.weight_optimizer)
         follow(self.policy.critic_target, self.policy.critic, self.model.tau)
-
-
-def largest_difference(plain, model):
-    """Between the weights of a plain version and a model's."""
-    ours = model.policy.state_dict()
-    return max(
-        (ours[name] - value).abs().max().item() for name, value in plain.policy.state_dict().items()
-    )
