@@ -16,7 +16,7 @@ import torch as th
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_il_plus import ConditionalBC, DAgger, Demonstrations, collect
-from sb3_il_plus.conditional import SetPerception, evaluate_commands
+from sb3_il_plus.conditional import BranchedPolicy, SetPerception, evaluate_commands
 from sb3_il_plus.conditional.environments import EnvironmentExpert
 from sb3_il_plus.environments import make_env
 
@@ -46,7 +46,7 @@ def corrected(data: Demonstrations, seed: int, n_labels: int) -> DAgger:
     """The planner labels what the learner meets, which acts itself from the first round on."""
     venv = DummyVecEnv([lambda: make_env(ENV_ID)] * 4)
     model = DAgger(
-        "BranchedPolicy",
+        BranchedPolicy,
         venv,
         data,
         expert=EnvironmentExpert(venv),

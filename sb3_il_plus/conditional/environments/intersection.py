@@ -9,6 +9,7 @@ steers and accelerates itself; other cars drive by highway-env's model and often
 
 from __future__ import annotations
 
+import warnings
 from copy import copy
 from enum import IntEnum
 from functools import partial
@@ -65,9 +66,12 @@ def intersection_env(
         # What highway-env would observe is replaced, and this is what costs least.
         "observation": {"type": "AttributesObservation", "attributes": ["time"]},
     }
-    env = make_env(
-        "intersection-v1", config=config, render_mode=render_mode, disable_env_checker=True
-    )
+    with warnings.catch_warnings():
+        # gymnasium takes highway-env's v2 for a newer version; it is one with other actions.
+        warnings.filterwarnings("ignore", "(?s).*intersection-v1 is out of date")
+        env = make_env(
+            "intersection-v1", config=config, render_mode=render_mode, disable_env_checker=True
+        )
     return SuccessReturn(CommandedExit(env), "obeyed")
 
 

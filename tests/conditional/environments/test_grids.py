@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from sb3_il_plus import collect
+from sb3_il_plus import ConditionalBC, collect, evaluate
 from sb3_il_plus.conditional.environments import BotAdvice, EnvironmentExpert, GridPlanes, grid_env
 from sb3_il_plus.environments import make_env
 from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.tables.presets import preset
 
 pytest.importorskip("minigrid")
 
@@ -113,6 +114,20 @@ def test_the_vocabulary_has_all_of_babyais_words(env_id):
     env = grid_env(env_id, max_words=60)
     for seed in range(10):
         env.reset(seed=seed)
+
+
+@pytest.mark.slow
+def test_the_command_makes_the_difference():
+    env_id = f"sb3_il_plus/{DOORS}"
+    chosen = preset("conditional_bc", env_id).hyperparameters
+    env = make_env(env_id, bot=True)
+    data = collect(EnvironmentExpert(env), env, n_episodes=2000, seed=0)
+    rates = {}
+    for policy in ("BranchedPolicy", "UnconditionalPolicy"):
+        model = ConditionalBC(policy, None, data, seed=0, device="cpu", **chosen).learn(1000)
+        rates[policy] = evaluate(model, env_id, 100, seed=1, n_envs=10).mean_return
+    assert rates["BranchedPolicy"] >= 0.75
+    assert rates["UnconditionalPolicy"] <= 0.45
 
 
 def test_the_id_of_ours():

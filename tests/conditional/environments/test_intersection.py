@@ -9,7 +9,6 @@ from sb3_il_plus.environments import make_env
 from sb3_il_plus.errors import UserError
 
 pytest.importorskip("highway_env")
-pytestmark = pytest.mark.filterwarnings("ignore:.*intersection-v1 is out of date")
 
 
 def driven(env, command, seed):
