@@ -27,7 +27,8 @@ class View:
     :param detail: what they see, in numbers
     :param keys: what they can press
     :param message: what their last key did, or what was wrong with it
-    :param phase: `"ready"`, `"playing"`, `"paused"`, `"labelling"` or `"finished"`
+    :param phase: `"ready"`, `"playing"`, `"paused"`, `"labelling"` or `"finished"`; a page also
+        knows `"busy"`, between two games
     :param count: grows with each step or label
     :param picture: file of the frame, for a person who cannot see it here
     """

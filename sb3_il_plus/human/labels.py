@@ -43,12 +43,10 @@ class LabelSheet:
     ) -> None:
         self.path, self._space, self.n_states, self._keys = path, action_space, n_states, keys
         self._labels: dict[int, np.ndarray] = {}
-        self.read()
+        self._read()
 
-    def read(self) -> None:
-        """Read the file anew."""
+    def _read(self) -> None:
         if not self.path.exists():
-            self._labels = {}
             return
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as file:

@@ -88,14 +88,19 @@ class LabelLater(Teacher):
         if not (folder / "states.npz").exists():
             self._drive(folder, drive)
         states = load_npz(folder / "states.npz")
-        sheet = LabelSheet(folder / "labels.csv", states.action_space, len(states), self.keys)
+
+        def open_sheet() -> LabelSheet:
+            path = folder / "labels.csv"
+            return LabelSheet(path, states.action_space, len(states), self.keys)
+
         if self.show is None:
-            self._wait(sheet)
-        elif sheet.missing:
+            return _lesson(states, self._wait(folder, open_sheet))
+        sheet = open_sheet()
+        if sheet.missing:
             self.show.run(LabelSession(states, sheet, self.keys, folder / "frames"))
         if sheet.missing:
             raise SessionStopped(f"{len(sheet.missing)} of {len(states)} states have no label yet")
-        return Lesson(with_actions(states, sheet.actions()).validate(), len(states))
+        return _lesson(states, sheet)
 
     def _drive(self, folder: Path, drive: Callable[[], Demonstrations]) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed while it drove
@@ -107,23 +112,23 @@ class LabelLater(Teacher):
             file.write(_table(states, folder).encode())
         save_npz(states, folder / "states.npz")
 
-    def _wait(self, sheet: LabelSheet) -> None:
+    def _wait(self, folder: Path, open_sheet: Callable[[], LabelSheet]) -> LabelSheet:
         """Until others have labelled all states; what they write wrongly is said once."""
         print(
-            f"waiting for labels of {sheet.n_states} states in {sheet.path}, a line STATE,ACTION "
-            "for each; states.csv and frames/ beside it show the states",
+            f"waiting for a line STATE,ACTION for each state in {folder / 'labels.csv'}; "
+            "states.csv and frames/ beside it show the states",
             flush=True,
         )
         said = ""
         while True:
+            problem = ""
             try:
-                sheet.read()
-                problem = ""
+                sheet = open_sheet()
                 if not sheet.missing:
-                    return
+                    return sheet
             except UserError as error:
                 problem = str(error)
-            if problem != said and problem:
+            if problem and problem != said:
                 print(f"not used: {problem}", flush=True)
             said = problem
             time.sleep(self.patience)
@@ -197,6 +202,10 @@ class TakeOver(Teacher):
             return Lesson(None, len(driven))
         own = replace(keep_steps(driven, driven.intervened), intervened=None)
         return Lesson(own, len(driven))
+
+
+def _lesson(states: Demonstrations, sheet: LabelSheet) -> Lesson:
+    return Lesson(with_actions(states, sheet.actions()).validate(), len(states))
 
 
 def round_folder(folder: Path, round_num: int) -> Path:

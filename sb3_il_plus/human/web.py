@@ -232,13 +232,14 @@ class BrowserFrontEnd:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(None if game.turns else next_tick):
                     await self._moved.wait()
-        await self._send(game)
+        # Whether another game follows is not known here; `close` says that none does.
+        await self._send(game, phase="busy", message="One moment: the page goes on by itself.")
 
-    async def _send(self, game: Game) -> None:
+    async def _send(self, game: Game, **changes: Any) -> None:
         connection = self._socket
         if connection is None or not connection.prepared:
             return
-        shown = dataclasses.replace(game.view(), picture="")
+        shown = dataclasses.replace(game.view(), picture="", **changes)
         view = {**dataclasses.asdict(shown), "connection": id(connection)}
         if view == self._sent:
             return

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from people import ScriptedPerson, at_terminal, balance, observation_in
 
 from sb3_il_plus import BC, DAgger, Demonstrations, collect, evaluate
@@ -15,6 +16,8 @@ from sb3_il_plus.environments import make_vec
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.human.dagger import human_dagger
 from sb3_il_plus.human.game import SessionStopped
+from sb3_il_plus.human.labels import LabelSheet
+from sb3_il_plus.human.teachers import LabelLater
 
 ENV = "CartPole-v1"
 KEYS = ["left", "right"]
@@ -162,16 +165,14 @@ def _wait_until(condition):
 
 
 def test_a_wrong_label_is_named_while_it_waits(tmp_path, capsys):
-    from sb3_il_plus.human.labels import LabelSheet
-    from sb3_il_plus.human.teachers import LabelLater
-
     path = tmp_path / "labels.csv"
-    path.write_text("0,0\n1,0\n")
-    sheet = LabelSheet(path, collect(balance, ENV, n_timesteps=1, seed=0).action_space, 2)
     path.write_text("0,5\n")
-    waiting = threading.Thread(
-        target=LabelLater(tmp_path, None, None, patience=0.01)._wait, args=(sheet,)
-    )
+    teacher = LabelLater(tmp_path, None, None, patience=0.01)
+
+    def open_sheet():
+        return LabelSheet(path, spaces.Discrete(2), 2)
+
+    waiting = threading.Thread(target=teacher._wait, args=(tmp_path, open_sheet))
     waiting.start()
     time.sleep(0.2)
     path.write_text("0,1\n1,1\n")
@@ -272,8 +273,6 @@ def test_what_cannot_be(tmp_path):
         human_dagger(ENV, tmp_path, mode="drive")
     with pytest.raises(UserError, match="nobody can take over by writing into files"):
         human_dagger(ENV, tmp_path, mode="take-over", show="files")
-    from sb3_il_plus.human.teachers import LabelLater
-
     teacher = LabelLater(tmp_path, None, None)
     with pytest.raises(UserError, match="a teacher follows one environment, and there are 2"):
         DAgger("MlpPolicy", make_vec(ENV, 2), expert=teacher).learn(100)

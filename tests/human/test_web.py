@@ -295,3 +295,27 @@ def test_taking_over_on_the_page(tmp_path):
     assert len(driven) == 40 and 1 <= driven.intervened.sum() <= 10
     assert (driven.actions[driven.intervened] == 0).all()
     assert model.n_expert_queries == driven.intervened.sum()
+
+
+def test_the_page_goes_on_by_itself_between_rounds(tmp_path):
+    def train(front_end):
+        return human_dagger(
+            "CartPole-v1", tmp_path, n_rounds=2, round_steps=32, show=front_end, n_epochs=1
+        )
+
+    phases = []
+
+    async def visit():
+        async with aiohttp.ClientSession() as session:
+            page = await _open(session, front_end)
+            while not phases or phases[-1] != "finished":
+                view = await page.see()
+                phases.append(view["phase"])
+                if view["phase"] == "labelling" and view["message"] == "":
+                    await page.press(*["ArrowRight"] * 32, "Enter")
+
+    with served(train) as (front_end, wait):
+        asyncio.run(visit())
+        model = wait()
+    assert [phase for phase in phases if phase != "labelling"] == ["busy", "busy", "finished"]
+    assert (model.demonstrations.actions == 1).all() and len(model.demonstrations) == 64
