@@ -106,9 +106,11 @@ def _run(model: DAgger, path: Path, n_rounds: int, round_steps: int) -> None:
         number, n_labels = model.round_num, model.n_expert_queries
         model.learn(round_steps, reset_num_timesteps=number == 0)
         model.save(path)
+        few = model.demonstrations is None or len(model.demonstrations) < model.batch_size
         print(
             f"round {number}: {model.n_expert_queries - n_labels} labels, "
-            f"{model.n_expert_queries} in all; the learner is in {path}",
+            f"{model.n_expert_queries} in all; the learner is in {path}"
+            + (f", and learns from {model.batch_size} labels on" if few else ""),
             flush=True,
         )
 

@@ -227,7 +227,7 @@ def correct(game):
     return "enter" if int(game.learner(game._observation)) == wanted else KEYS[wanted]
 
 
-def test_taking_over(tmp_path):
+def test_taking_over(tmp_path, capsys):
     person = ScriptedPerson(correct)
     with pytest.raises(SessionStopped, match="of 100 steps are driven"):
         human_dagger(
@@ -244,6 +244,8 @@ def test_taking_over(tmp_path):
     assert model.num_timesteps == 300
     assert model.n_expert_queries == sum(int(data.intervened.sum()) for data in rounds)
     assert len(model.demonstrations) == model.n_expert_queries, "only what the person did"
+    first = next(line for line in capsys.readouterr().out.splitlines() if "round 0" in line)
+    assert ("learns from 32 labels on" in first) == (rounds[0].intervened.sum() < 32)
     clone = BC("MlpPolicy", None, rounds[0], seed=0)  # such data is data like any other
     assert len(clone.demonstrations) == 100
 
