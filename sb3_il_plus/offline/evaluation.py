@@ -152,7 +152,7 @@ def initial_state_value(
     values_of: Any = getattr(model, "_values_of", None)
     if not isinstance(model, OfflineAlgorithm) or values_of is None:
         raise InapplicableError(
-            f"{type(model).__name__} has no critics; fitted_q_evaluation() values any policy"
+            f"{type(model).__name__} has no critics; fitted_q_evaluation() needs none"
         )
     data = model._require_demonstrations()
     if demonstrations is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, create_mlp
 from torch import nn
 
@@ -136,7 +136,7 @@ def _features_of(data: Demonstrations, device: th.device) -> th.Tensor:
     space = data.observation_space
     base = CombinedExtractor if isinstance(space, spaces.Dict) else FlattenExtractor
     extractor = StandardizedExtractor(space, base).to(device)
-    if any(True for _ in extractor.parameters()):
+    if is_image_space(space) or any(True for _ in extractor.parameters()):
         raise InapplicableError(f"values are fitted to vectors, and {space} holds images")
     set_statistics(extractor, data.observations)
     with th.no_grad():

@@ -11,6 +11,7 @@ from sb3_il_plus import (
     BC,
     CQL,
     TD3BC,
+    DecisionTransformer,
     Demonstrations,
     DiscreteIQL,
     OfflineDQN,
@@ -20,7 +21,7 @@ from sb3_il_plus import (
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
 from sb3_il_plus.offline.algorithm import DivergenceWarning
 from sb3_il_plus.offline.evaluation import ValueEstimate
-from sb3_il_plus.testing.environments import EchoEnv
+from sb3_il_plus.testing.environments import EchoEnv, echo_demonstrations, echo_expert
 
 GAMMA = 0.9
 QUICK = {
@@ -206,6 +207,13 @@ def test_the_same_seed_gives_the_same_estimate(choices):
     assert not np.array_equal(first.values, other.values)
 
 
+@pytest.mark.parametrize("action", ["Box", "Discrete"])
+def test_entries_of_a_dict_are_read(action):
+    data, few = echo_demonstrations("Dict", action), {**QUICK, "n_updates": 300}
+    estimate = fitted_q_evaluation(echo_expert("Dict", action), data, gamma=GAMMA, **few)
+    assert estimate.mean == pytest.approx(1 / (1 - GAMMA), rel=0.1)  # each step is worth 1
+
+
 def test_values_that_no_return_can_have_are_warned_of(choices):
     with pytest.warns(DivergenceWarning, match="more than ten times what any return can be"):
         fitted_q_evaluation(
@@ -235,8 +243,17 @@ def test_what_cannot_be_valued_is_refused(choices):
     with pytest.raises(DataError, match="values are fitted to rewards"):
         fitted_q_evaluation(lambda observation: 0, rewardless)
     cloned = BC("MlpPolicy", None, choices, **TINY)
-    with pytest.raises(InapplicableError, match=r"BC has no critics; fitted_q_evaluation\(\)"):
+    with pytest.raises(
+        InapplicableError, match=r"BC has no critics; fitted_q_evaluation\(\) needs none"
+    ):
         initial_state_value(cloned)
+    remembers = DecisionTransformer("MlpPolicy", None, choices, batch_size=4, seed=0)
+    with pytest.raises(InapplicableError, match="has a memory, and states of the data are shown"):
+        fitted_q_evaluation(remembers, choices)
+    with pytest.raises(
+        InapplicableError, match=r"values are fitted to vectors, and .* holds images"
+    ):
+        fitted_q_evaluation(lambda observation: 0, echo_demonstrations("Image", "Discrete"))
     several = Demonstrations.from_arrays(
         np.zeros((3, 1), np.float32),
         np.zeros((2, 2), np.int64),
