@@ -4,7 +4,8 @@ python tests/benchmarks/bench_goals.py --seeds 3
 python tests/benchmarks/bench_goals.py --hindsight 4 --episodes 10 --seeds 3
 
 The first prints one line for each environment; the second compares few episodes without and with
-goals relabelled in hindsight, for as many updates. Evaluation is on unseen seeds.
+goals relabelled in hindsight, for as many updates. Networks and budgets are the presets'. Evaluation
+is on unseen seeds.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from sb3_il_plus.conditional.environments import (
     ReachExpert,
     goal_env,
 )
+from sb3_il_plus.tables.presets import preset
 
 TASKS = {
     "PointMaze_UMaze-v3": (MazeExpert, 100),
@@ -32,11 +34,13 @@ TASKS = {
 
 
 def success(
-    env_id: str, policy: str, data: Demonstrations, seed: int, timesteps: int
+    env_id: str, policy: str, data: Demonstrations, seed: int, timesteps: int | None
 ) -> tuple[float, float]:
     """Share of 100 episodes that succeed, and processor seconds of training."""
+    chosen = preset("conditional_bc", f"sb3_il_plus/{env_id}")
     start = time.process_time()
-    model = ConditionalBC(policy, None, data, seed=seed, device="cpu").learn(timesteps)
+    model = ConditionalBC(policy, None, data, seed=seed, device="cpu", **chosen.hyperparameters)
+    model.learn(timesteps or chosen.timesteps)
     seconds = time.process_time() - start
     return evaluate(model, goal_env(env_id), 100, seed=10_000 + seed).mean_return, seconds
 
@@ -44,7 +48,7 @@ def success(
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--timesteps", type=int, default=5_000)
+    parser.add_argument("--timesteps", type=int, help="in place of the preset's")
     parser.add_argument("--episodes", type=int, help="in place of each environment's own number")
     parser.add_argument("--hindsight", type=int, default=0, help="copies of each step")
     parser.add_argument("--policies", nargs="+", default=["GoalPolicy"])
