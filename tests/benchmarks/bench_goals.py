@@ -4,8 +4,8 @@ python tests/benchmarks/bench_goals.py --seeds 3
 python tests/benchmarks/bench_goals.py --hindsight 4 --episodes 10 --seeds 3
 
 The first prints one line for each environment; the second compares few episodes without and with
-goals relabelled in hindsight, for as many updates. Networks and budgets are the presets'. Evaluation
-is on unseen seeds.
+goals relabelled in hindsight, for as many updates. Networks and budgets are the presets', and
+evaluation is on unseen seeds.
 """
 
 import argparse
