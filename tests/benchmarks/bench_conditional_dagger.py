@@ -1,11 +1,12 @@
 """Labels that conditional DAgger and conditional BC need for 90 % success on the driving task.
 
-python tests/benchmarks/bench_conditional_dagger.py --seeds 3
+python tests/benchmarks/bench_conditional_dagger.py --seeds 0 1 2
 
 The expert labels every step of BC's demonstrations, and every step that is driven for DAgger: in
 its first round by the expert, from then on by the learner. Both train the same branched network,
-with the same loss, on batches that are balanced over commands. Routes go left, straight on and
-right in turn: else the labels that are needed say how long one command did not come up by chance.
+with the same loss, on batches that are balanced over commands: BC anew with each number of labels,
+DAgger from where it was, with a third as many updates in each round. Routes go left, straight on
+and right in turn: else the labels that are needed say how long a command did not come up by chance.
 """
 
 import argparse
@@ -70,7 +71,7 @@ class EachRound(BaseCallback):
         if n_labels:
             self.found.append((n_labels, success(self.model, self._seed)))
         n_updates_per_epoch = max(n_labels, 1) // self.model.batch_size + ROUND
-        self.model.n_epochs = max(1, self._n_updates // n_updates_per_epoch)
+        self.model.n_epochs = max(1, self._n_updates // 3 // n_updates_per_epoch)
 
     def _on_step(self) -> bool:
         return not self.found or self.found[-1][1] < SUCCESS
@@ -96,18 +97,22 @@ def with_dagger(seed: int, n_updates: int, most: int) -> list[tuple[int, float]]
     return after_rounds.found
 
 
+METHODS = {"dagger": with_dagger, "bc": with_bc}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--updates", type=int, default=3000)
     parser.add_argument("--most", type=int, default=4000)
     arguments = parser.parse_args()
     th.set_num_threads(1)
-    for method in (with_dagger, with_bc):
-        for seed in range(arguments.seeds):
-            for n_labels, rate in method(seed, arguments.updates, arguments.most):
+    for method in arguments.methods:
+        for seed in arguments.seeds:
+            for n_labels, rate in METHODS[method](seed, arguments.updates, arguments.most):
                 print(
-                    f"{method.__name__}, seed {seed}: {n_labels:5} labels, {100 * rate:5.1f} %",
+                    f"{method}, seed {seed}: {n_labels:5} labels, {100 * rate:5.1f} %",
                     flush=True,
                 )
                 if rate >= SUCCESS:
