@@ -20,6 +20,7 @@ _HOME = {
     "DAgger": "sb3_il_plus.adapters.dagger",
     "CRR": "sb3_il_plus.offline.crr",
     "CQL": "sb3_il_plus.offline.cql",
+    "CalQL": "sb3_il_plus.offline.cal_ql",
     "DecisionTransformer": "sb3_il_plus.offline.decision_transformer",
     "Demonstrations": "sb3_il_plus.data.demonstrations",
     "DemonstrationAlgorithm": "sb3_il_plus.algorithm",
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.human.record import record as record
     from sb3_il_plus.offline.awac import AWAC as AWAC
     from sb3_il_plus.offline.bcq import BCQ as BCQ
+    from sb3_il_plus.offline.cal_ql import CalQL as CalQL
     from sb3_il_plus.offline.cql import CQL as CQL
     from sb3_il_plus.offline.crr import CRR as CRR
     from sb3_il_plus.offline.decision_transformer import DecisionTransformer as DecisionTransformer

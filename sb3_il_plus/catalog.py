@@ -346,6 +346,13 @@ OFFLINE_RL = (
         ("Discrete",),
     ),
     _offline(
+        "cal_ql",
+        "cal_ql:CalQL",
+        "Cal-QL: CQL whose values stay above the data's returns, to go on online",
+        "Nakamoto et al. 2023, arXiv:2303.05479",
+        ("Box",),
+    ),
+    _offline(
         "discrete_cql",
         "discrete_cql:DiscreteCQL",
         "Discrete CQL: double DQN, with values that are kept low where there is no data",

@@ -30,12 +30,15 @@ from sb3_il_plus.handover.optimizers import OptimizerStates
 from sb3_il_plus.offline.adam import LeanAdam
 from sb3_il_plus.offline.batch import Batch, Noise, draw_all
 from sb3_il_plus.offline.checks import (
+    DivergenceWarning,
     check_offline_data,
+    describe_divergence,
     largest_value,
     scale_of_returns,
 )
 from sb3_il_plus.offline.export import TrainedStacks, put_data, states_of_stacks
 from sb3_il_plus.offline.figures import Figures
+from sb3_il_plus.offline.online import GoesOnOnline
 
 RewardScale = float | Literal["returns"]
 
@@ -51,11 +54,7 @@ class OfflineArguments(CommonArguments, total=False):
     stop_on_divergence: bool
 
 
-class DivergenceWarning(UserWarning):
-    """The values that an algorithm learns are larger than any return can be."""
-
-
-class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
+class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
     """Base of the algorithms that learn from fixed data with rewards.
 
     One timestep is one gradient update. With data alone (`env=None`) the spaces are the data's; an
@@ -230,11 +229,21 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
             return data
         return dataclasses.replace(data, observations=self._as_env_observes(data.observations))
 
-    @th.no_grad()
     def _prepare(
         self, transitions: TransitionBatch, places: th.Tensor, generator: th.Generator
     ) -> Batch:
         """Many batches at once, in the form that networks read."""
+        extras = {name: values[places] for name, values in self._columns.items()}
+        noise = draw_all(self._noise(), len(transitions.actions), generator)
+        return self._as_batch(transitions, extras, noise)
+
+    @th.no_grad()
+    def _as_batch(
+        self,
+        transitions: TransitionBatch,
+        extras: dict[str, th.Tensor],
+        noise: dict[str, th.Tensor],
+    ) -> Batch:
         observations, next_observations = (
             self._acting.extract_features(observed, self._extractor)
             for observed in (transitions.observations, transitions.next_observations)
@@ -246,8 +255,8 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
             next_observations=next_observations.contiguous(),
             rewards=transitions.rewards.flatten() * scale + self.reward_shift,
             discounts=self.gamma * (1.0 - transitions.terminations.flatten()),
-            noise=draw_all(self._noise(), len(transitions.actions), generator),
-            extras={name: values[places] for name, values in self._columns.items()},
+            noise=noise,
+            extras=extras,
         )
 
     def _scaled(self, actions: th.Tensor) -> th.Tensor:
@@ -331,12 +340,7 @@ class OfflineAlgorithm(DemonstrationAlgorithm, abc.ABC):
         if not diverged or self._diverged:
             return not (diverged and self.stop_on_divergence)
         self._diverged = True
-        message = (
-            f"after {self.num_timesteps} updates the mean value is {value:.3g}, where no return "
-            f"exceeds {self._largest_value:.3g}: training diverges. Try a smaller learning_rate or "
-            "gamma, or stay nearer to the data (a smaller alpha in TD3BC, a larger "
-            "conservative_weight in CQL)"
-        )
+        message = describe_divergence(self._n_updates, value, self._largest_value)
         if self.stop_on_divergence:
             path = Path(self.logger.get_dir() or ".") / "diverged.zip"
             self.save(path)

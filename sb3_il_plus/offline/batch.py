@@ -6,9 +6,9 @@ an update is a function of the weights and a batch: it can be repeated, resumed 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch as th
 
@@ -54,3 +54,19 @@ class Noise:
 def draw_all(noise: Mapping[str, Noise], n: int, generator: th.Generator) -> dict[str, th.Tensor]:
     """Random numbers of every name for `n` transitions."""
     return {name: kind.draw(n, generator) for name, kind in noise.items()}
+
+
+def map_batches(function: Callable[..., th.Tensor], *batches: Batch) -> Batch:
+    """Apply a function to the columns of batches that belong together."""
+    columns: list[Any] = [
+        {key: function(*(part[key] for part in parts)) for key in parts[0]}
+        if isinstance(parts[0], dict)
+        else function(*parts)
+        for parts in zip(*batches, strict=True)
+    ]
+    return Batch(*columns)
+
+
+def joined(first: Batch, n: int, second: Batch) -> Batch:
+    """The first `n` transitions of one batch, and all of another one."""
+    return map_batches(lambda one, other: th.cat([one[:n], other]), first, second)

@@ -171,9 +171,14 @@ class CQL(SoftActorCritic):
             log_density = tried.log_density[rows] if self.cql_importance_sample else None
             share = values.shape[1] / len(target)
             td_loss = squared_error(values[:, :, 0], target[rows]) * share
-            gap = conservative_gap(values, log_density, self.cql_temp) * share
+            in_sum = self._values_in_sum(values, batch, rows)
+            gap = conservative_gap(in_sum, log_density, self.cql_temp) * share
             losses.append(CriticLoss(td_loss.detach(), gap.detach()))
             yield td_loss + (weight * gap).sum()
+
+    def _values_in_sum(self, values: th.Tensor, batch: Batch, rows: slice) -> th.Tensor:
+        """The values that the conservative term is made of; shape (N, B, 1 + 3 M)."""
+        return values
 
     @th.no_grad()
     def _target(

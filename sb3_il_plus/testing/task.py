@@ -50,6 +50,7 @@ QUICK: Mapping[str, Any] = {
 
 QUICK_FOR: Mapping[str, Mapping[str, Any]] = {
     "bcq": {"n_action_samples": 5, "policy_kwargs": {"net_arch": [16], "vae_arch": [16]}},
+    "cal_ql": {"actor_learning_rate": None, "cql_n_actions": 2},
     "cql": {"actor_learning_rate": None, "cql_n_actions": 2},
     "decision_transformer": {
         "context_length": 4,

@@ -315,6 +315,9 @@ class PlainCQL(PlainSACN):
         self.log_weight = nn.Parameter(th.tensor(math.log(model.cql_alpha)))
         self.weight_optimizer = adam(self.log_weight, lr=model.learning_rate)
 
+    def in_sum(self, i, value, batch):
+        return value
+
     def tried(self, batch):
         """Lists of actions and the logarithms of their densities: uniform, in s', in s."""
         found = []
@@ -352,8 +355,9 @@ class PlainCQL(PlainSACN):
         data = self.values(self.critics, batch.observations, batch.actions)
         for critic, of_data in zip(self.critics, data, strict=True):
             terms = [
-                self.values([critic], batch.observations, actions)[0] - density
-                for actions, density in tried
+                self.in_sum(i, self.values([critic], batch.observations, actions)[0], batch)
+                - density
+                for i, (actions, density) in enumerate(tried)
             ]
             gaps.append((th.logsumexp(th.stack(terms), dim=0) - of_data).mean())
         weight = self.log_weight.detach().exp()
@@ -364,3 +368,10 @@ class PlainCQL(PlainSACN):
             loss = -sum(self.log_weight.exp() * each for each in excess) / len(excess)
             descend(loss, self.weight_optimizer)
         follow(self.policy.critic_target, self.policy.critic, self.model.tau)
+
+
+class PlainCalQL(PlainCQL):
+    def in_sum(self, i, value, batch):
+        is_uniform = i % 3 == 0
+        returns = batch.extras["returns_to_go"]
+        return value if is_uniform else th.where(value < returns, returns, value)

@@ -7,6 +7,7 @@ from plain_updates import (
     EPSILON,
     PlainAWAC,
     PlainBCQ,
+    PlainCalQL,
     PlainCQL,
     PlainCRR,
     PlainEDAC,
@@ -28,6 +29,7 @@ from sb3_il_plus import (
     SACN,
     TD3BC,
     XQL,
+    CalQL,
     OfflineSAC,
     OfflineTD3,
     ReBRAC,
@@ -66,6 +68,7 @@ FEW = {"cql_n_actions": 3, "actor_learning_rate": 1e-3}
         (CQL, PlainCQL, FEW),
         (CQL, PlainCQL, {**FEW, "cql_lagrange": True, "cql_target_action_gap": 0.3}),
         (CQL, PlainCQL, {**FEW, "cql_max_target_backup": True}),
+        (CalQL, PlainCalQL, {**FEW, "reward_shift": -0.5}),
     ],
     ids=[
         "td3_bc",
@@ -81,6 +84,7 @@ FEW = {"cql_n_actions": 3, "actor_learning_rate": 1e-3}
         "cql",
         "cql-lagrange",
         "cql-max_target",
+        "cal_ql",
     ],
 )
 def test_a_hundred_updates_equal_those_of_the_plain_version(algorithm, plain_version, arguments):

@@ -14,6 +14,7 @@ from sb3_il_plus import (
     SACN,
     TD3BC,
     XQL,
+    CalQL,
     Demonstrations,
     OfflineSAC,
     OfflineTD3,
@@ -36,6 +37,7 @@ EAGER = {
     IQL: {"expectile": 0.9, "decay_actor_learning_rate": False},
     AWAC: {"lam": 0.05},
     CQL: {"cql_alpha": 0.2, "cql_n_actions": 3, "actor_learning_rate": None},
+    CalQL: {"cql_alpha": 0.2, "cql_n_actions": 3, "actor_learning_rate": None},
 }
 """Hyperparameters that trust values more than such actions."""
 
