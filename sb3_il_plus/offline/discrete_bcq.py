@@ -58,7 +58,8 @@ class DiscreteBCQ(QLearning):
     policy take the best of the choices whose G(a | s) / max G(. | s) exceeds a threshold.
 
     As in the authors' code for vectors, both networks are their own and share an optimiser, and
-    logits are regularised.
+    logits are regularised. The `DQN` that `to_sb3` gives acts among the same choices, with G as it
+    is, and needs this package to be loaded.
 
     :param policy: `MlpPolicy`, which is `BCQPolicy`: DQN's with a network that imitates
     :param env: optional

@@ -1,5 +1,7 @@
 """What the discrete algorithms share: data, refusals, acting, and SB3 models of them."""
 
+import warnings
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from sb3_il_plus import (
     OfflineDQN,
 )
 from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.handover.to_sb3 import HandOverWarning
 from sb3_il_plus.offline.discrete_bcq import BCQPolicy
 
 BY_VALUES = (OfflineDQN, DiscreteCQL, DiscreteBCQ)
@@ -114,7 +117,11 @@ def test_bcq_acts_by_values_among_what_it_imitates(data):
 @pytest.mark.parametrize("algorithm", BY_VALUES)
 def test_a_dqn_goes_on_with_the_values(algorithm, data):
     model = trained(algorithm, data, normalize_observations=True)
-    online = model.to_sb3(env=gym.make("CartPole-v1"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", HandOverWarning)
+        online = model.to_sb3(env=gym.make("CartPole-v1"))
+    is_ours = any(issubclass(each.category, HandOverWarning) for each in caught)
+    assert is_ours == (algorithm is DiscreteBCQ)
     assert type(online) is DQN
     assert online.replay_buffer.pos == len(data)
     observations = th.tensor(data.observations[:50])
@@ -129,6 +136,7 @@ def test_a_dqn_goes_on_with_the_values(algorithm, data):
     assert online.exploration_rate == pytest.approx(0.05)
 
 
+@pytest.mark.filterwarnings("ignore::sb3_il_plus.handover.to_sb3.HandOverWarning")
 def test_to_sb3_takes_the_optimiser_along(data):
     model = trained(DiscreteBCQ, data)
     online = model.to_sb3()
