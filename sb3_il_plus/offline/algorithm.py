@@ -39,6 +39,7 @@ from sb3_il_plus.offline.checks import (
 from sb3_il_plus.offline.export import TrainedStacks, put_data, states_of_stacks
 from sb3_il_plus.offline.figures import Figures
 from sb3_il_plus.offline.online import GoesOnOnline
+from sb3_il_plus.offline.precision import MatmulPrecision, check_precision, products_in
 
 RewardScale = float | Literal["returns"]
 
@@ -52,6 +53,7 @@ class OfflineArguments(CommonArguments, total=False):
     reward_scale: RewardScale
     reward_shift: float
     stop_on_divergence: bool
+    matmul_precision: MatmulPrecision | None
 
 
 class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
@@ -73,6 +75,8 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
     :param stop_on_divergence: whether to end training, and save the model as `diverged.zip` in the
         logger's folder, when its values exceed ten times the largest return that there can be.
         Otherwise a `DivergenceWarning` is all that happens
+    :param matmul_precision: mixed precision while it learns: `"medium"` for products in bfloat16,
+        `"high"` for TF32, as `torch.set_float32_matmul_precision`; None for torch's present setting
     :param kwargs: see `DemonstrationAlgorithm`
     :raises DataError: the data has no rewards or fewer transitions than `batch_size`
     """
@@ -94,6 +98,7 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
         reward_scale: RewardScale = 1.0,
         reward_shift: float = 0.0,
         stop_on_divergence: bool = False,
+        matmul_precision: MatmulPrecision | None = None,
         **kwargs: Unpack[CommonArguments],
     ) -> None:
         if batch_size < 1:
@@ -102,11 +107,13 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
             raise UserError(f"gamma={gamma} must lie within [0, 1]")
         if isinstance(reward_scale, str) and reward_scale != "returns":
             raise UserError(f"reward_scale={reward_scale!r} must be a number or 'returns'")
+        check_precision(matmul_precision)
         self.batch_size = batch_size
         self.gamma = gamma
         self.reward_scale = reward_scale
         self.reward_shift = reward_shift
         self.stop_on_divergence = stop_on_divergence
+        self.matmul_precision = matmul_precision
         self._scale: float | None = None
         self._batches: TransitionSampler | None = None
         self._figures = Figures()
@@ -297,12 +304,13 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
         callback.on_training_start(locals(), globals())
         self.policy.set_training_mode(True)
         go_on = True
-        while go_on and self.num_timesteps < total_timesteps:
-            self._follow_schedules()
-            self._figures.add(self._update(self._batches.sample()))
-            go_on = self._after_update(callback)
-            if self.num_timesteps % log_interval == 0:
-                go_on = self._log() and go_on
+        with products_in(self.matmul_precision):
+            while go_on and self.num_timesteps < total_timesteps:
+                self._follow_schedules()
+                self._figures.add(self._update(self._batches.sample()))
+                go_on = self._after_update(callback)
+                if self.num_timesteps % log_interval == 0:
+                    go_on = self._log() and go_on
         self.policy.set_training_mode(False)
         callback.on_training_end()
         return self

@@ -21,6 +21,7 @@ from sb3_il_plus.data import columns as col
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.offline.batch import Batch, joined
 from sb3_il_plus.offline.experience import Experience, Path, Step
+from sb3_il_plus.offline.precision import products_in
 from sb3_il_plus.randomness import child_generator
 
 EXPLORATION_NOISE = 0.1
@@ -200,10 +201,11 @@ class OnlinePhase:
         """Make gradient updates."""
         model = self.model
         model.policy.set_training_mode(True)
-        for _ in range(n_updates):
-            model._follow_schedules()
-            model._figures.add(model._update(self._batch()))
-            model._n_updates += 1
+        with products_in(model.matmul_precision):
+            for _ in range(n_updates):
+                model._follow_schedules()
+                model._figures.add(model._update(self._batch()))
+                model._n_updates += 1
 
     def _batch(self) -> Batch:
         """Transitions of the data, and then of the experience; of the data while there is none."""

@@ -34,6 +34,7 @@ from sb3_il_plus import (
     OfflineTD3,
     ReBRAC,
 )
+from sb3_il_plus.errors import UserError
 from sb3_il_plus.offline.figures import Figures
 from sb3_il_plus.testing.environments import echo_demonstrations
 
@@ -171,3 +172,18 @@ def test_figures_are_means_that_are_read_once():
     figures.add({"loss": th.tensor(3.0)})
     assert figures.pop() == {"loss": 2.0, "seldom": 5.0}
     assert figures.pop() == {}
+
+
+def test_mixed_precision_is_near_and_ends_with_learning():
+    data = echo_demonstrations("Box", "Box", n_episodes=20)
+    seen = []
+    plain = TD3BC("MlpPolicy", None, data, **QUICK).learn(20)
+    model = TD3BC("MlpPolicy", None, data, matmul_precision="medium", **QUICK)
+    before = model.actor.flat.detach().clone()
+    model.learn(20, callback=lambda *_: seen.append(th.get_float32_matmul_precision()) or True)
+    assert set(seen) == {"medium"} and th.get_float32_matmul_precision() == "highest"
+    # On a processor without bfloat16, products stay as they are.
+    difference = (model.actor.flat - plain.actor.flat).abs().max()
+    assert difference < 0.2 * (plain.actor.flat - before).abs().max()
+    with pytest.raises(UserError, match="matmul_precision='bf16' must be None or one of 'highest'"):
+        TD3BC("MlpPolicy", None, data, matmul_precision="bf16", **QUICK)
