@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, Unpack
 
 import numpy as np
@@ -30,12 +28,11 @@ from sb3_il_plus.handover.optimizers import OptimizerStates
 from sb3_il_plus.offline.adam import LeanAdam
 from sb3_il_plus.offline.batch import Batch, Noise, draw_all
 from sb3_il_plus.offline.checks import (
-    DivergenceWarning,
     check_offline_data,
-    describe_divergence,
     largest_value,
     scale_of_returns,
 )
+from sb3_il_plus.offline.divergence import watch
 from sb3_il_plus.offline.export import TrainedStacks, put_data, states_of_stacks
 from sb3_il_plus.offline.figures import Figures
 from sb3_il_plus.offline.online import GoesOnOnline
@@ -333,28 +330,9 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
         for name, optimizer in self._optimizers().items():
             part = name.replace("policy.", "").replace(".", "_").removesuffix("_optimizer")
             self.logger.record(f"train/learning_rate_{part}", optimizer.param_groups[0]["lr"])
-        go_on = self._watch(figures.get("q_value", 0.0))
+        go_on = watch(self, figures.get("q_value", 0.0))
         self._dump_logs()
         return go_on
-
-    def _watch(self, value: float) -> bool:
-        """Notice values that no return can explain.
-
-        :return: whether to go on
-        """
-        limit = 10 * self._largest_value
-        diverged = not abs(value) <= limit
-        self.logger.record("train/diverged", float(diverged))
-        if not diverged or self._diverged:
-            return not (diverged and self.stop_on_divergence)
-        self._diverged = True
-        message = describe_divergence(self._n_updates, value, self._largest_value)
-        if self.stop_on_divergence:
-            path = Path(self.logger.get_dir() or ".") / "diverged.zip"
-            self.save(path)
-            message += f". Training ends; the model is saved as {path}"
-        warnings.warn(message, DivergenceWarning, stacklevel=4)
-        return not self.stop_on_divergence
 
     # -- handing over (see `to_sb3`) -----------------------------------------------------------
 

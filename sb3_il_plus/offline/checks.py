@@ -17,23 +17,6 @@ class TerminalsWarning(UserWarning):
     """Time limits seem to be recorded as terminal states."""
 
 
-class DivergenceWarning(UserWarning):
-    """The values that an algorithm learns are larger than any return can be."""
-
-
-def describe_divergence(n_updates: int, value: float, largest: float) -> str:
-    """Say what diverges, and what helps.
-
-    :param largest: what no return exceeds
-    """
-    return (
-        f"after {n_updates} updates the mean value is {value:.3g}, where no return "
-        f"exceeds {largest:.3g}: training diverges. Try a smaller learning_rate or "
-        "gamma, or stay nearer to the data (a smaller alpha in TD3BC, a larger "
-        "cql_alpha in CQL)"
-    )
-
-
 def check_offline_data(data: Demonstrations, batch_size: int) -> None:
     """Refuse data that nothing can be learned from, and warn of what looks like a mistake.
 

@@ -22,8 +22,9 @@ from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
 from sb3_il_plus.evaluation import global_seed
 from sb3_il_plus.offline.actor_critic import minimize, squared_error
-from sb3_il_plus.offline.algorithm import DivergenceWarning, OfflineAlgorithm
+from sb3_il_plus.offline.algorithm import OfflineAlgorithm
 from sb3_il_plus.offline.checks import largest_value
+from sb3_il_plus.offline.divergence import DivergenceWarning
 from sb3_il_plus.offline.evaluation_data import EvaluationData
 from sb3_il_plus.randomness import child_generator, child_seed
 

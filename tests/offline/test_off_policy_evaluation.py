@@ -19,7 +19,7 @@ from sb3_il_plus import (
     initial_state_value,
 )
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
-from sb3_il_plus.offline.algorithm import DivergenceWarning
+from sb3_il_plus.offline.divergence import DivergenceWarning
 from sb3_il_plus.offline.evaluation import ValueEstimate
 from sb3_il_plus.testing.environments import EchoEnv, echo_demonstrations, echo_expert
 

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from offline_data import cartpole, pendulum
 from stable_baselines3 import SAC, TD3
 from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.logger import configure
 
 from sb3_il_plus import (
     AWAC,
@@ -27,9 +28,11 @@ from sb3_il_plus import (
     OfflineTD3,
     ReBRAC,
 )
+from sb3_il_plus.catalog import BUILTIN
 from sb3_il_plus.errors import DataError, InapplicableError, UserError
-from sb3_il_plus.offline.algorithm import DivergenceWarning
 from sb3_il_plus.offline.checks import TerminalsWarning
+from sb3_il_plus.offline.divergence import DivergenceWarning
+from sb3_il_plus.registry import get, make
 
 QUICK = {"batch_size": 32, "policy_kwargs": {"net_arch": [16]}, "seed": 0, "device": "cpu"}
 
@@ -64,6 +67,13 @@ def own_data(n_episodes=4, length=25, terminal=False, seed=0):
         observation_space=spaces.Box(-np.inf, np.inf, (3,), np.float32),
         action_space=spaces.Box(np.float32([0, -4]), np.float32([1, 4])),
     )
+
+
+WITH_VALUES = [
+    spec.name
+    for spec in BUILTIN
+    if spec.family == "offline_rl" and spec.name not in ("decision_transformer", "percentile_bc")
+]
 
 
 # -- data ------------------------------------------------------------------------------------------
@@ -209,6 +219,19 @@ def test_divergence_is_noticed(stop, tmp_path):
     if stop:
         saved = TD3BC.load(f"{model.logger.get_dir()}/diverged.zip")
         assert saved.num_timesteps == 20
+
+
+@pytest.mark.parametrize("name", WITH_VALUES)
+def test_divergence_ends_training_of_every_algorithm(name, tmp_path):
+    spec = get(name)
+    data = own_data() if "Box" in spec.action_spaces else cartpole("random", n_timesteps=300)
+    quick = {**QUICK, **({"n_critics": 3} if name in ("sac_n", "edac") else {})}
+    model = make(name, None, demonstrations=data, stop_on_divergence=True, **quick)
+    model.set_logger(configure(str(tmp_path), []))
+    model._largest_value = 1e-9
+    with pytest.warns(DivergenceWarning, match="after 5 updates the mean .* Training ends"):
+        model.learn(20, log_interval=5)
+    assert model.num_timesteps == 5 and (tmp_path / "diverged.zip").exists()
 
 
 def test_learning_rates():
