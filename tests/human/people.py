@@ -69,10 +69,10 @@ def served(play, **options):
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    front_end = opened.get(timeout=30)
+    front_end = opened.get(timeout=60)
 
     def wait():
-        thread.join(30)
+        thread.join(60)
         found = result.get(timeout=1)
         if isinstance(found, BaseException):
             raise found
@@ -97,6 +97,6 @@ def at_terminal(*arguments):
         finally:
             sys.stdout.flush()
             os._exit(code)
-    child = pexpect.fdpexpect.fdspawn(terminal, timeout=30, encoding="utf-8")
+    child = pexpect.fdpexpect.fdspawn(terminal, timeout=60, encoding="utf-8")
     child.process = process
     return child

@@ -148,7 +148,7 @@ def test_labels_from_files(tmp_path, capsys):
             (folder / "labels.csv").write_text("state,action\n3,up\n")
             _wait_until(lambda: "not used" in capsys.readouterr().out)
         (folder / "labels.csv").write_text("\n".join(["state,action", *lines]) + "\n")
-    assert done.wait(30)
+    assert done.wait(60)
     thread.join()
     assert_equal(found[0], by_agent(balance, 2, 40))
 
@@ -158,7 +158,7 @@ def _wait_for(path):
 
 
 def _wait_until(condition):
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -44,7 +44,7 @@ class Page:
 
     async def see(self, until=lambda view: True):
         while True:
-            view = json.loads(await self.socket.receive_str(timeout=10))
+            view = json.loads(await self.socket.receive_str(timeout=60))
             if until(view):
                 return view
 

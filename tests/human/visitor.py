@@ -46,7 +46,7 @@ class Visitor:
         return self.driver.find_element(By.TAG_NAME, "body").get_attribute(f"data-{name}")
 
     def wait(self, condition):
-        WebDriverWait(self.driver, 20, poll_frequency=0.01).until(lambda _: condition())
+        WebDriverWait(self.driver, 60, poll_frequency=0.01).until(lambda _: condition())
 
     def wait_for(self, name, beginning):
         self.wait(lambda: self.text(name).startswith(beginning))
