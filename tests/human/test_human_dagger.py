@@ -23,7 +23,8 @@ ENV = "CartPole-v1"
 KEYS = ["left", "right"]
 SMALL = {"n_epochs": 2}
 
-MIN_RETURN, SLACK = 100, 150
+MIN_RETURN, SLACK = 250, 105
+"""Over seeds, returns have a standard deviation of 52.5 after 4 rounds (bench_human_dagger.py)."""
 
 
 def by_agent(agent, n_rounds, round_steps, demonstrations=None, seed=0):
@@ -296,6 +297,5 @@ def test_a_person_at_a_terminal_reaches_the_agents_return(tmp_path):
     # The agent sees every digit and the person three, so they part at some state.
     agent = by_agent(balance, n_rounds, round_steps)
     scores = [evaluate(model, ENV, 10, seed=100).mean_return for model in (person, agent)]
-    print(scores)
     assert min(scores) > MIN_RETURN
     assert abs(scores[0] - scores[1]) < SLACK
