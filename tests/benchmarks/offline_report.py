@@ -7,7 +7,6 @@ intervals do not meet; where there are fewer than two seeds, nothing is conclude
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +87,8 @@ def _of(folder: Path, env_id: str, quality: str, name: str, side: str) -> Estima
 
 def _seen(left: Estimate, right: Estimate, strict: bool) -> str:
     """Whether the left one is better, or (`strict` is False) not worse."""
+    if left.half_width is None or right.half_width is None:
+        return "one seed"
     if _highest(left) < _lowest(right):
         return "no, the contrary"
     if not strict or _lowest(left) > _highest(right):
@@ -96,11 +97,11 @@ def _seen(left: Estimate, right: Estimate, strict: bool) -> str:
 
 
 def _lowest(value: Estimate) -> float:
-    return -math.inf if value.half_width is None else value.mean - value.half_width
+    return value.mean - (value.half_width or 0.0)
 
 
 def _highest(value: Estimate) -> float:
-    return math.inf if value.half_width is None else value.mean + value.half_width
+    return value.mean + (value.half_width or 0.0)
 
 
 def _shown(value: Estimate | None) -> str:
