@@ -23,6 +23,7 @@ class LeanAdam(th.optim.Adam):
 
     def __init__(self, params: Any, lr: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(params, lr=lr, **{**kwargs, "fused": True})
+        self._rates: list[th.Tensor] = []
 
     @staticmethod
     def can_replace(optimizer_class: type, kwargs: dict[str, Any]) -> bool:
@@ -33,7 +34,8 @@ class LeanAdam(th.optim.Adam):
     @th.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closures
         """Make one step down the gradients that the parameters have."""
-        for group in self.param_groups:
+        rates: list[Any] = self._rates or [group["lr"] for group in self.param_groups]
+        for group, rate in zip(self.param_groups, rates, strict=True):
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
                 continue
@@ -48,7 +50,7 @@ class LeanAdam(th.optim.Adam):
                 [state["exp_avg_sq"] for state in states],
                 [],
                 steps,
-                lr=group["lr"],
+                lr=rate,
                 beta1=beta1,
                 beta2=beta2,
                 weight_decay=group["weight_decay"],
@@ -58,6 +60,17 @@ class LeanAdam(th.optim.Adam):
             )
 
     step.hooked = True  # type: ignore[attr-defined]  # or torch wraps it for its profiler
+
+    def keep_rates_in_tensors(self) -> None:
+        """Read learning rates from the device, so that a recorded step can have others."""
+        self._rates = [
+            th.zeros((), device=group["params"][0].device) for group in self.param_groups
+        ]
+
+    def fill_rates(self) -> None:
+        """Put the present learning rates there."""
+        for group, rate in zip(self.param_groups, self._rates, strict=True):
+            rate.fill_(group["lr"])
 
     def _state_of(self, parameter: th.Tensor) -> dict[str, th.Tensor]:
         state: dict[str, th.Tensor] = self.state[parameter]

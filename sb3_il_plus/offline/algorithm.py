@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, Literal, Self, Unpack
 
 import numpy as np
@@ -35,6 +35,7 @@ from sb3_il_plus.offline.checks import (
 from sb3_il_plus.offline.divergence import watch
 from sb3_il_plus.offline.export import TrainedStacks, put_data, states_of_stacks
 from sb3_il_plus.offline.figures import Figures
+from sb3_il_plus.offline.graphs import updates_of
 from sb3_il_plus.offline.online import GoesOnOnline
 from sb3_il_plus.offline.precision import MatmulPrecision, check_precision, products_in
 
@@ -51,6 +52,7 @@ class OfflineArguments(CommonArguments, total=False):
     reward_shift: float
     stop_on_divergence: bool
     matmul_precision: MatmulPrecision | None
+    cuda_graph: bool
 
 
 class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
@@ -74,6 +76,7 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
         Otherwise a `DivergenceWarning` is all that happens
     :param matmul_precision: mixed precision while it learns: `"medium"` for products in bfloat16,
         `"high"` for TF32, as `torch.set_float32_matmul_precision`; None for torch's present setting
+    :param cuda_graph: on a GPU, record an update once and replay it
     :param kwargs: see `DemonstrationAlgorithm`
     :raises DataError: the data has no rewards or fewer transitions than `batch_size`
     """
@@ -96,6 +99,7 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
         reward_shift: float = 0.0,
         stop_on_divergence: bool = False,
         matmul_precision: MatmulPrecision | None = None,
+        cuda_graph: bool = False,
         **kwargs: Unpack[CommonArguments],
     ) -> None:
         if batch_size < 1:
@@ -111,12 +115,15 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
         self.reward_shift = reward_shift
         self.stop_on_divergence = stop_on_divergence
         self.matmul_precision = matmul_precision
+        self.cuda_graph = cuda_graph
         self._scale: float | None = None
         self._batches: TransitionSampler | None = None
         self._figures = Figures()
         self._diverged = False
         self._is_set_up = False
         super().__init__(policy, env, demonstrations, learning_rate=learning_rate, **kwargs)
+        if cuda_graph and self.device.type != "cuda":
+            raise UserError(f"cuda_graph=True needs a CUDA device, and device is {self.device}")
 
     # -- what an algorithm is ------------------------------------------------------------------
 
@@ -130,6 +137,10 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
 
         :return: scalars to log, by name; `q_value` is the mean value, which is watched
         """
+
+    def _kind_of_update(self) -> Hashable:
+        """Which of several computations the next update is, where they differ (TD3's actor's)."""
+        return None
 
     def _noise(self) -> Mapping[str, Noise]:
         """What is random in an update, by name."""
@@ -300,11 +311,11 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
         )
         callback.on_training_start(locals(), globals())
         self.policy.set_training_mode(True)
-        go_on = True
+        go_on, update = True, updates_of(self)
         with products_in(self.matmul_precision):
             while go_on and self.num_timesteps < total_timesteps:
                 self._follow_schedules()
-                self._figures.add(self._update(self._batches.sample()))
+                self._figures.add(update(self._batches.sample()))
                 go_on = self._after_update(callback)
                 if self.num_timesteps % log_interval == 0:
                     go_on = self._log() and go_on

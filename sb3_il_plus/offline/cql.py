@@ -116,6 +116,9 @@ class CQL(SoftActorCritic):
             "uniform": Noise(many, "uniform"),
         }
 
+    def _kind_of_update(self) -> bool:
+        return self._n_updates < self.bc_steps
+
     def _update(self, batch: Batch) -> Mapping[str, th.Tensor]:
         mean, log_std = squashed_params(self.actor(batch.observations))
         now = mean.detach(), log_std.detach()
@@ -126,7 +129,7 @@ class CQL(SoftActorCritic):
         tried = cql_actions(batch, now, later)
 
         actions, log_prob = squashed_sample(mean, log_std, batch.noise["policy"])
-        if self._n_updates < self.bc_steps:
+        if self._kind_of_update():  # cloning, to begin with
             raw = batch.actions.clamp(-1.0 + 1e-6, 1.0 - 1e-6).atanh()
             worth = gaussian_log_prob(raw, mean, log_std)
         else:

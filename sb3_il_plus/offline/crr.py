@@ -114,6 +114,9 @@ class CRR(ActorCritic):
             "policy": Noise((self.n_action_samples, self.action_dim)),
         }
 
+    def _kind_of_update(self) -> bool:
+        return (self._n_updates + 1) % self.target_update_interval == 0
+
     def _update(self, batch: Batch) -> Mapping[str, th.Tensor]:
         target = self._target(batch)
         values = self.critics.values(batch.observations, batch.actions)
@@ -127,7 +130,7 @@ class CRR(ActorCritic):
             weights = crr_weights(advantages, self.weight_type, self.beta, self.max_weight)
         actor_loss = -(weights * gaussian_log_prob(batch.actions, means, log_std)).mean()
         minimize(critic_loss + actor_loss, *self._optimizers().values())
-        if (self._n_updates + 1) % self.target_update_interval == 0:
+        if self._kind_of_update():
             self._follow_targets()
         return {
             "actor_loss": actor_loss,

@@ -101,9 +101,12 @@ class DiscreteAlgorithm(OfflineAlgorithm):
         """Numbers of choices, shape (n,): there is nothing to scale."""
         return actions.flatten().long()
 
+    def _kind_of_update(self) -> bool:
+        return (self._n_updates + 1) % self.target_update_interval == 0
+
     def _follow_targets(self) -> None:
         """Have target networks follow, where it is time."""
-        if (self._n_updates + 1) % self.target_update_interval == 0:
+        if self._kind_of_update():
             self.target_critics.follow(self.critics, self.tau)
 
     def _values_of(self, observations: th.Tensor, choices: th.Tensor) -> th.Tensor:

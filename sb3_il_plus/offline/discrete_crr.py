@@ -93,6 +93,9 @@ class DiscreteCRR(CategoricalActorCritic):
         names, variables = super()._get_torch_save_params()
         return [*names, "actor_target"], variables
 
+    def _kind_of_update(self) -> bool:
+        return (self._n_updates + 1) % self.target_update_interval == 0
+
     def _update(self, batch: Batch) -> Mapping[str, th.Tensor]:
         with th.no_grad():
             following = self.target_actor.frozen(batch.next_observations).log_softmax(-1)
@@ -117,7 +120,7 @@ class DiscreteCRR(CategoricalActorCritic):
 
     def _follow_targets(self) -> None:
         super()._follow_targets()
-        if (self._n_updates + 1) % self.target_update_interval == 0:
+        if self._kind_of_update():
             self.target_actor.follow(self.actor, self.tau)
 
     @th.no_grad()

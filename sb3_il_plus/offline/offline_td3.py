@@ -78,6 +78,9 @@ class OfflineTD3(ActorCritic):
     def _noise(self) -> Mapping[str, Noise]:
         return {"target": Noise((self.action_dim,))}
 
+    def _kind_of_update(self) -> bool:
+        return (self._n_updates + 1) % self.policy_delay == 0
+
     def _update(self, batch: Batch) -> Mapping[str, th.Tensor]:
         noise = batch.noise["target"] * self.target_policy_noise
         noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
@@ -86,7 +89,7 @@ class OfflineTD3(ActorCritic):
         critic_loss = squared_error(values, target)
         self._minimize_critics(critic_loss)
         figures = {"critic_loss": critic_loss, "q_value": target.mean()}
-        if (self._n_updates + 1) % self.policy_delay == 0:
+        if self._kind_of_update():
             losses = self._actor_losses(batch)
             self._minimize_actor(losses["actor_loss"])
             self.target_actor.follow(self.actor, self.tau)

@@ -21,6 +21,7 @@ from sb3_il_plus.data import columns as col
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.offline.batch import Batch, joined
 from sb3_il_plus.offline.experience import Experience, Path, Step
+from sb3_il_plus.offline.graphs import updates_of
 from sb3_il_plus.offline.precision import products_in
 from sb3_il_plus.randomness import child_generator
 
@@ -134,6 +135,7 @@ class OnlinePhase:
         self._generator.manual_seed(int(self._rng.integers(2**63)))
         # What follows a step is known when its episode is over.
         self._waits = bool(model._columns)
+        self._make_update = updates_of(model)
         self._paths = [Path() for _ in range(model.n_envs)]
 
     # -- steps -----------------------------------------------------------------------------------
@@ -204,7 +206,7 @@ class OnlinePhase:
         with products_in(model.matmul_precision):
             for _ in range(n_updates):
                 model._follow_schedules()
-                model._figures.add(model._update(self._batch()))
+                model._figures.add(self._make_update(self._batch()))
                 model._n_updates += 1
 
     def _batch(self) -> Batch:
