@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from offline_data import pendulum
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_il_plus import (
@@ -86,3 +88,40 @@ def test_it_beats_the_policy_that_made_the_data(algorithm, random_data):
     # After as many updates two or three seeds returned 5.7 (CQL) to 8.0 (TD3+BC), and differed by
     # at most 0.9 (CRR: 6.2 to 7.1).
     assert np.mean(returns) > random_data.episode_returns.mean() + 1
+
+
+SWING_UP = {
+    ReBRAC: {"beta1": 0.005, "beta2": 0.0, "policy_delay": 1},
+    SACN: {"n_critics": 3},
+    EDAC: {"n_critics": 3, "eta": 0.1},
+    BCQ: {
+        "phi": 0.5,
+        "n_target_actions": 5,
+        "policy_kwargs": {"net_arch": [64, 64], "vae_arch": [64, 64]},
+    },
+    CRR: {"beta": 0.05, "target_update_interval": 1, "n_critics": 2},
+    XQL: {"loss_temp": 0.1, "beta": 100.0, "decay_actor_learning_rate": False},
+    OfflineSAC: {},
+    OfflineTD3: {},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", SWING_UP, ids=lambda algorithm: algorithm.__name__)
+def test_random_torques_are_enough_to_swing_up_better(algorithm):
+    data = pendulum("random")
+    shared = {
+        "learning_rate": 3e-3,
+        "batch_size": 128,
+        "gamma": 0.95,
+        "tau": 0.02,
+        "reward_scale": 0.1,
+        "policy_kwargs": {"net_arch": [64, 64]},
+    }
+    model = algorithm(
+        "MlpPolicy", None, data, seed=0, device="cpu", **{**shared, **SWING_UP[algorithm]}
+    ).learn(1000)
+    env = make_vec_env("Pendulum-v1", 10, seed=5)
+    returns, _ = evaluate_policy(model, env, 10, return_episode_rewards=True, warn=False)
+    # The data's is -1280. Other seeds returned -180 to -480, of OfflineTD3 and XQL -790.
+    assert np.mean(returns) > data.episode_returns.mean() + 200
