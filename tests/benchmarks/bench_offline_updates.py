@@ -48,14 +48,17 @@ def arrays() -> dict[str, np.ndarray]:
     }
 
 
-def our_model(name: str):
+def our_model(name: str, matmul_precision: str | None = None):
     data = Demonstrations.from_arrays(
         **arrays(),
         episode_lengths=[LENGTH] * (N // LENGTH),
         observation_space=spaces.Box(-np.inf, np.inf, (OBSERVATION,), np.float32),
         action_space=spaces.Box(-1, 1, (ACTION,), np.float32),
     )
-    return make(name, None, demonstrations=data, seed=0, device="cpu", **NETWORK, **OURS[name])
+    options = {**NETWORK, **OURS[name]}
+    if matmul_precision is not None:
+        options["matmul_precision"] = matmul_precision
+    return make(name, None, demonstrations=data, seed=0, device="cpu", **options)
 
 
 def their_updates(name: str) -> Callable[[int], None]:
@@ -102,8 +105,10 @@ def update_flops(model) -> float:
     return counter.get_total_flops() / 4
 
 
-def compare(name: str, n_updates: int, repeats: int, peer: bool) -> str:
-    model = our_model(name)
+def compare(
+    name: str, n_updates: int, repeats: int, peer: bool, matmul_precision: str | None
+) -> str:
+    model = our_model(name, matmul_precision)
     flops = update_flops(model)
     contenders = [lambda n: model.learn(n, log_interval=10**9)]
     if peer:
@@ -129,6 +134,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=500, help="in each turn")
     parser.add_argument("--repeats", type=int, default=7, help="turns")
     parser.add_argument("--alone", action="store_true", help="without d3rlpy")
+    parser.add_argument("--matmul-precision", help="of ours, as 'medium'; bc has none")
     arguments = parser.parse_args()
     logging.disable()
     th.set_num_threads(arguments.threads)
@@ -142,7 +148,10 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in arguments.algorithms:
         n_updates = arguments.updates // 10 if name in TENTH else arguments.updates
-        print(compare(name, n_updates, arguments.repeats, not arguments.alone), flush=True)
+        row = compare(
+            name, n_updates, arguments.repeats, not arguments.alone, arguments.matmul_precision
+        )
+        print(row, flush=True)
 
 
 if __name__ == "__main__":
