@@ -1,12 +1,14 @@
 """Success on MiniGrid-GoToDoor-6x6-v0, with and without the command, from episodes of BabyAI's bot.
 
 python tests/benchmarks/bench_minigrid.py --seeds 3
+python tests/benchmarks/bench_minigrid.py --seeds 1 --policies BranchedPolicy --view grid
 
 Budget and networks are the preset's for that environment; evaluation is on unseen seeds.
 """
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -21,18 +23,20 @@ ENV_ID = "sb3_il_plus/MiniGrid-GoToDoor-6x6-v0"
 POLICIES = ("BranchedPolicy", "CommandInputPolicy", "FilmPolicy", "UnconditionalPolicy")
 
 
-def copies(n_envs: int, **options: bool) -> VecEnv:
+def copies(n_envs: int, **options: Any) -> VecEnv:
     return DummyVecEnv([lambda: make_env(ENV_ID, **options)] * n_envs)
 
 
-def success(policy: str, data: Demonstrations, seed: int, timesteps: int) -> tuple[float, float]:
+def success(
+    policy: str, data: Demonstrations, seed: int, timesteps: int, view: str
+) -> tuple[float, float]:
     """Share of 500 episodes that succeed, and processor seconds of training."""
     chosen = preset("conditional_bc", ENV_ID)
     start = time.process_time()
     model = ConditionalBC(policy, None, data, seed=seed, device="cpu", **chosen.hyperparameters)
     model.learn(timesteps or chosen.timesteps)
     seconds = time.process_time() - start
-    return evaluate(model, copies(25), 500, seed=10_000 + seed).mean_return, seconds
+    return evaluate(model, copies(25, view=view), 500, seed=10_000 + seed).mean_return, seconds
 
 
 def main() -> None:
@@ -40,15 +44,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=10_000)
     parser.add_argument("--timesteps", type=int, default=0)
+    parser.add_argument("--view", default="centred", help="see grid_env")
     parser.add_argument("--policies", nargs="+", default=POLICIES)
     arguments = parser.parse_args()
     th.set_num_threads(1)
     start = time.process_time()
-    recorded = copies(8, bot=True)
+    recorded = copies(8, bot=True, view=arguments.view)
     data = collect(EnvironmentExpert(recorded), recorded, arguments.episodes, seed=0)
     print(f"{data}, {time.process_time() - start:.0f} s", flush=True)
     for policy in arguments.policies:
-        runs = [success(policy, data, seed, arguments.timesteps) for seed in range(arguments.seeds)]
+        runs = [
+            success(policy, data, seed, arguments.timesteps, arguments.view)
+            for seed in range(arguments.seeds)
+        ]
         rates, seconds = np.transpose(runs)
         shown = ", ".join(f"{100 * rate:.1f}" for rate in rates)
         print(
