@@ -1,7 +1,9 @@
-"""Success on MiniGrid-GoToDoor-6x6-v0, with and without the command, from episodes of BabyAI's bot.
+r"""Success on MiniGrid-GoToDoor-6x6-v0, with and without the command, from episodes of BabyAI's bot.
 
 python tests/benchmarks/bench_minigrid.py --seeds 3
 python tests/benchmarks/bench_minigrid.py --seeds 1 --policies BranchedPolicy --view grid
+python tests/benchmarks/bench_minigrid.py --policies CommandInputPolicy --net-arch 256 256 \
+    --timesteps 3000
 
 Budget and networks are the preset's for that environment; evaluation is on unseen seeds.
 """
@@ -28,15 +30,19 @@ def copies(n_envs: int, **options: Any) -> VecEnv:
 
 
 def success(
-    policy: str, data: Demonstrations, seed: int, timesteps: int, view: str
+    policy: str, data: Demonstrations, seed: int, arguments: argparse.Namespace
 ) -> tuple[float, float]:
     """Share of 500 episodes that succeed, and processor seconds of training."""
     chosen = preset("conditional_bc", ENV_ID)
+    changes = {"policy_kwargs": {"net_arch": arguments.net_arch}} if arguments.net_arch else {}
+    settings = {**chosen.hyperparameters, **changes}
     start = time.process_time()
-    model = ConditionalBC(policy, None, data, seed=seed, device="cpu", **chosen.hyperparameters)
-    model.learn(timesteps or chosen.timesteps)
+    model = ConditionalBC(policy, None, data, seed=seed, device="cpu", **settings)
+    model.learn(arguments.timesteps or chosen.timesteps)
     seconds = time.process_time() - start
-    return evaluate(model, copies(25, view=view), 500, seed=10_000 + seed).mean_return, seconds
+    return evaluate(
+        model, copies(25, view=arguments.view), 500, seed=10_000 + seed
+    ).mean_return, seconds
 
 
 def main() -> None:
@@ -44,6 +50,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=10_000)
     parser.add_argument("--timesteps", type=int, default=0)
+    parser.add_argument("--net-arch", nargs="+", type=int, help="in place of the preset's network")
     parser.add_argument("--view", default="centred", help="see grid_env")
     parser.add_argument("--policies", nargs="+", default=POLICIES)
     arguments = parser.parse_args()
@@ -53,10 +60,7 @@ def main() -> None:
     data = collect(EnvironmentExpert(recorded), recorded, arguments.episodes, seed=0)
     print(f"{data}, {time.process_time() - start:.0f} s", flush=True)
     for policy in arguments.policies:
-        runs = [
-            success(policy, data, seed, arguments.timesteps, arguments.view)
-            for seed in range(arguments.seeds)
-        ]
+        runs = [success(policy, data, seed, arguments) for seed in range(arguments.seeds)]
         rates, seconds = np.transpose(runs)
         shown = ", ".join(f"{100 * rate:.1f}" for rate in rates)
         print(
