@@ -1,4 +1,4 @@
-r"""Success on MiniGrid-GoToDoor-6x6-v0, with and without the command, from episodes of BabyAI's bot.
+r"""Success on MiniGrid-GoToDoor-6x6-v0, with and without the command, from BabyAI's bot.
 
 python tests/benchmarks/bench_minigrid.py --seeds 3
 python tests/benchmarks/bench_minigrid.py --seeds 1 --policies BranchedPolicy --view grid
