@@ -247,7 +247,7 @@ def _offline(
         paper=paper,
         consumes=frozenset({"demonstrations", "rewards"}),
         action_spaces=action_spaces,
-        observation_spaces=_VECTORS,
+        observation_spaces=(*_VECTORS, "Dict"),
         timestep="gradient update",
         limits=f"its networks read vectors, and {limit}",
     )

@@ -14,9 +14,11 @@ from typing import Any, ClassVar, Literal, Self, Unpack
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import CombinedExtractor
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
 from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
@@ -172,6 +174,8 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
 
     def _build_policy_kwargs(self) -> dict[str, Any]:
         policy_kwargs = {"net_arch": list(self.default_net_arch), **super()._build_policy_kwargs()}
+        if isinstance(self.observation_space, spaces.Dict):
+            policy_kwargs.setdefault("features_extractor_class", CombinedExtractor)
         policy_kwargs.setdefault("optimizer_class", th.optim.Adam)
         if policy_kwargs["optimizer_class"] is th.optim.Adam:
             given = policy_kwargs.get("optimizer_kwargs") or {}

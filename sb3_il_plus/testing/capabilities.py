@@ -33,8 +33,9 @@ _INTRODUCTION = """\
 In each space marked "yes", the algorithm was built, learned, predicted, and was saved and loaded
 on the tiny task of the conformance kit. In each other one, it is refused when it is built, with the
 reason that stands below. "Image" is what SB3's `CnnPolicy` reads: bytes from 0 to 255 with three
-axes. A `Dict` may hold images. The default policy and generator were used; with another one
-(`policy_of=`, `generator=`), that algorithm's row counts as well.
+axes. A `Dict` may hold images, but for offline RL, which refuses those. The default policy and
+generator were used; with another one (`policy_of=`, `generator=`), that algorithm's row counts as
+well.
 """
 
 
