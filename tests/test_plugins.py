@@ -234,7 +234,7 @@ def test_a_near_miss_of_a_plugin_is_suggested_without_importing_it(tmp_path):
         from sb3_il_plus.errors import UnknownNameError
         from sb3_il_plus.registry import get
         try:
-            get("echp")
+            get("echoo")
         except UnknownNameError as error:
             print(error)
         print(get("bc").name)
@@ -244,7 +244,7 @@ def test_a_near_miss_of_a_plugin_is_suggested_without_importing_it(tmp_path):
         path=[tmp_path],
     )
     assert out.splitlines() == [
-        "no algorithm is called 'echp'; did you mean 'echo'?; 'sb3-il-plus list' shows all",
+        "no algorithm is called 'echoo'; did you mean 'echo'?; 'sb3-il-plus list' shows all",
         "bc",
         "imported",
         "says it again",

@@ -59,7 +59,8 @@ def test_impulses_are_as_frequent_as_published():
     share = (added != 0).mean()
     assert 0.08 < share < 0.13
     assert np.abs(added).max() == pytest.approx(0.15, rel=0.05)
-    assert abs(np.sign(added).mean()) < 0.02
+    # About a hundred impulses: the mean sign deviates by 0.011.
+    assert abs(np.sign(added).mean()) < 0.045
     following = np.corrcoef(added[:-1].ravel(), added[1:].ravel())[0, 1]
     assert following > 0.9, "noise of one step and the next belong together"
 
