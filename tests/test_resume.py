@@ -30,7 +30,7 @@ from sb3_il_plus.testing.environments import echo_demonstrations
 from sb3_il_plus.testing.task import Task, differing
 
 ENGINES = ("iql", "edac", "discrete_cql", "discrete_awac", "decision_transformer")
-"""Offline algorithms with one actor, many critics, values of choices, a choosing actor, a memory."""
+"""Offline ones: an actor, many critics, values of choices, an actor that chooses, a memory."""
 
 FORK = multiprocessing.get_context("fork")
 """A process of its own that need not import torch again, which takes longer than the training."""
