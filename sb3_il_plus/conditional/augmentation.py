@@ -32,11 +32,11 @@ PUBLISHED = "published"
 def published_augmentation() -> nn.Module:
     """Blur, noise, dropout of pixels and of regions, brightness and contrast, each at random.
 
-    Ranges and probabilities are those of the augmenters that were published with the data of
-    Codevilla et al. 2018: Gaussian blur (σ to 1.5, 9 % of images), Gaussian noise (σ 0.05, 9 %),
-    dropout of pixels (to 10 %, 30 %) and of a region (to 10 % of the image, 30 %), brightness that
-    is added (±40/255, 30 %) and multiplied (0.1 to 2.5, 40 %). Theirs also change single channels,
-    and the contrast about the middle.
+    The kinds are the paper's (Codevilla et al. 2018); it gives no ranges, so those follow a public
+    reimplementation that trains on its data: Gaussian blur (σ to 1.5, 9 % of images), Gaussian
+    noise (σ 0.05, 9 %), dropout of pixels (to 10 %, 30 %) and of a region (to 10 % of the image,
+    30 %), brightness that is added (±40/255, 30 %) and multiplied (0.1 to 2.5, 40 %). Theirs also
+    changes single channels, and the contrast about the middle.
 
     :raises MissingExtraError: `kornia` is not installed
     """
