@@ -3,7 +3,7 @@
 import pytest
 
 from sb3_il_plus.errors import MissingExtraError
-from sb3_il_plus.registry import list_algorithms
+from sb3_il_plus.registry import list_algorithms, registry
 from sb3_il_plus.spec import require
 from sb3_il_plus.testing.check import learns_from_demonstrator
 
@@ -17,6 +17,29 @@ def _names():
             yield pytest.param(spec.name, marks=pytest.mark.skip(str(error)))
         else:
             yield spec.name
+
+
+ENGINES = ("iql", "edac", "discrete_cql", "discrete_awac", "decision_transformer")
+"""Offline ones: an actor, many critics, values of choices, an actor that chooses, a memory."""
+
+ONLINE = ("ppo", "sac", "dqn", "recurrent_ppo")
+"""Of SB3 and sb3-contrib: rollouts, a replay buffer, choices, a memory."""
+
+
+def marks_of(name):
+    """`slow` for algorithms that differ from another one in their losses alone.
+
+    Their own tests say whether they learn; here, the others stand for them in the fast tests.
+    """
+    stand_for_others = {"offline_rl": ENGINES, "online_rl": ONLINE}.get(registry.get(name).family)
+    return [] if stand_for_others is None or name in stand_for_others else [pytest.mark.slow]
+
+
+def named(entry):
+    """A parameter of `NAMES` with its marks."""
+    if not isinstance(entry, str):
+        return entry
+    return pytest.param(entry, marks=marks_of(entry))
 
 
 NAMES = list(_names())

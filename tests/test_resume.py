@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from every_algorithm import NAMES
+from every_algorithm import NAMES, named
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 
@@ -28,9 +28,6 @@ from sb3_il_plus.registry import registry
 from sb3_il_plus.serialization import read_archive
 from sb3_il_plus.testing.environments import echo_demonstrations
 from sb3_il_plus.testing.task import Task, differing
-
-ENGINES = ("iql", "edac", "discrete_cql", "discrete_awac", "decision_transformer")
-"""Offline ones: an actor, many critics, values of choices, an actor that chooses, a memory."""
 
 FORK = multiprocessing.get_context("fork")
 """A process of its own that need not import torch again, which takes longer than the training."""
@@ -106,18 +103,7 @@ def killed_and_resumed(task, folder, total_timesteps, seed, **changes):
     return finished
 
 
-def _with_the_same_engine(name):
-    """Offline algorithms differ in their losses alone: some stand for all in the fast tests."""
-    return registry.get(name).family == "offline_rl" and name not in ENGINES
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if _with_the_same_engine(name) else ())
-        for name in NAMES
-    ],
-)
+@pytest.mark.parametrize("name", [named(name) for name in NAMES])
 def test_killed_at_random_and_resumed(name, tmp_path):
     seed = sum(map(ord, name))
     task = Task(registry.get(name), tmp_path, seed=seed)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from every_algorithm import marks_of
 
 from sb3_il_plus.conditional import BranchedPolicy
 from sb3_il_plus.errors import MissingExtraError
@@ -79,8 +80,9 @@ def _all_checks():
             yield pytest.param(None, id=spec.name, marks=pytest.mark.skip(str(error)))
             continue
         for check in checks_for(spec.name, hyperparameters=HYPERPARAMETERS.get(spec.name)):
-            mark = KNOWN_FAILURES.get((spec.name, check.check.name))
-            yield pytest.param(check, id=str(check), marks=[mark] if mark else [])
+            known = KNOWN_FAILURES.get((spec.name, check.check.name))
+            marks = marks_of(spec.name) + ([known] if known else [])
+            yield pytest.param(check, id=str(check), marks=marks)
 
 
 @pytest.mark.parametrize("check", list(_all_checks()))
