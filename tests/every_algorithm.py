@@ -25,14 +25,17 @@ ENGINES = ("iql", "edac", "discrete_cql", "discrete_awac", "decision_transformer
 ONLINE = ("ppo", "sac", "dqn", "recurrent_ppo")
 """Of SB3 and sb3-contrib: rollouts, a replay buffer, choices, a memory."""
 
+_SLOWEST = ("preference_comparisons",)
+
 
 def marks_of(name):
-    """`slow` for algorithms that differ from another one in their losses alone.
+    """`slow` for the slowest, and for algorithms that differ from another one in losses alone.
 
     Their own tests say whether they learn; here, the others stand for them in the fast tests.
     """
     stand_for_others = {"offline_rl": ENGINES, "online_rl": ONLINE}.get(registry.get(name).family)
-    return [] if stand_for_others is None or name in stand_for_others else [pytest.mark.slow]
+    is_stood_for = stand_for_others is not None and name not in stand_for_others
+    return [pytest.mark.slow] if is_stood_for or name in _SLOWEST else []
 
 
 def named(entry):
