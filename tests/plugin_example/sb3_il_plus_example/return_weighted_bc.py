@@ -55,15 +55,7 @@ class ReturnWeightedBC(DemonstrationAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
-        self._setup_lr_schedule()
-        self.set_random_seed(self.seed)
-        self.policy = self.policy_class(
-            self.observation_space,
-            self.action_space,
-            self.lr_schedule,
-            **self._build_policy_kwargs(),
-        ).to(self.device)
-        self._set_observation_statistics()
+        self._build_policy()
 
     def learn(
         self,
