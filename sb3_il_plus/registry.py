@@ -20,7 +20,16 @@ from sb3_il_plus.spec import AlgorithmSpec, Timestep, space_name
 if TYPE_CHECKING:
     from gymnasium import Space
 
-__all__ = ["AlgorithmSpec", "Registry", "get", "list_algorithms", "make", "register", "registry"]
+__all__ = [
+    "AlgorithmSpec",
+    "Registry",
+    "get",
+    "get_online",
+    "list_algorithms",
+    "make",
+    "register",
+    "registry",
+]
 
 ENTRY_POINT_GROUP = "sb3_il_plus.algorithms"
 
@@ -52,6 +61,20 @@ class Registry:
                 f"{spec.entry_point}; rename one of them"
             )
         self._specs[spec.name] = spec
+        return spec
+
+    def get_online(self, name: str, argument: str) -> AlgorithmSpec:
+        """Return the spec of an online RL algorithm, where nothing else will do.
+
+        :param argument: that names it, for the message
+        :raises InapplicableError: it is of another family
+        """
+        spec = self.get(name)
+        if spec.family != "online_rl":
+            raise InapplicableError(
+                f"{argument}={name!r} is of the family {spec.family!r}; it must be an online RL "
+                "algorithm such as 'ppo', 'sac' or 'dqn'"
+            )
         return spec
 
     def unregister(self, name: str) -> None:
@@ -169,6 +192,7 @@ registry = Registry(BUILTIN, group=ENTRY_POINT_GROUP)
 
 register = registry.register
 get = registry.get
+get_online = registry.get_online
 list_algorithms = registry.list_algorithms
 
 

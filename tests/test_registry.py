@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from sb3_il_plus.catalog import BUILTIN
 from sb3_il_plus.errors import InapplicableError, MissingExtraError, UnknownNameError, UserError
-from sb3_il_plus.registry import Registry, make
+from sb3_il_plus.registry import Registry, get_online, make
 from sb3_il_plus.spec import AlgorithmSpec
 from sb3_il_plus.testing.environments import echo_demonstrations, make_echo
 
@@ -135,3 +135,9 @@ def test_make_chooses_the_policy_by_the_observations_and_the_algorithm():
     assert make("ppo", make_echo("Dict")).policy_class.__name__ == "MultiInputActorCriticPolicy"
     recurrent = make("recurrent_ppo", make_echo("Dict"))
     assert recurrent.policy_class.__name__ == "RecurrentMultiInputActorCriticPolicy"
+
+
+def test_what_has_to_be_an_online_algorithm_is_named_with_its_argument():
+    assert get_online("trpo", "generator").name == "trpo"
+    with pytest.raises(InapplicableError, match=r"generator='bc' is of the family 'imitation'; it"):
+        get_online("bc", "generator")

@@ -22,13 +22,7 @@ def generator_class(generator: str | type[BaseAlgorithm]) -> type[BaseAlgorithm]
     """
     if not isinstance(generator, str):
         return generator
-    spec = registry.get(generator)
-    if spec.family != "online_rl":
-        raise InapplicableError(
-            f"generator={generator!r} is of the family {spec.family!r}; a generator is an online "
-            "RL algorithm such as 'ppo', 'trpo' or 'sac'"
-        )
-    return spec.load()
+    return registry.get_online(generator, "generator").load()
 
 
 def check_generator(

@@ -184,13 +184,7 @@ def online_algorithm(policy_of: str | type[BaseAlgorithm]) -> type[BaseAlgorithm
     """
     if not isinstance(policy_of, str):
         return policy_of
-    spec = registry.get(policy_of)
-    if spec.family != "online_rl":
-        raise InapplicableError(
-            f"policy_of={policy_of!r} is of the family {spec.family!r}; it says whose policies are "
-            "meant: those of an online RL algorithm such as 'ppo', 'sac' or 'dqn'"
-        )
-    return spec.load()
+    return registry.get_online(policy_of, "policy_of").load()
 
 
 def policies_of(algorithm: type[BaseAlgorithm]) -> dict[str, type[BasePolicy]]:

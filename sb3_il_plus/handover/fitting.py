@@ -25,13 +25,7 @@ def find_algorithm(algorithm: type[BaseAlgorithm] | str) -> type[BaseAlgorithm]:
     :raises InapplicableError: it is no online RL algorithm
     """
     if isinstance(algorithm, str):
-        spec = registry.get(algorithm)
-        if spec.family != "online_rl":
-            raise InapplicableError(
-                f"{algorithm!r} is of the family {spec.family!r}; a model is handed over to an "
-                "online RL algorithm such as 'ppo', 'sac' or 'dqn'"
-            )
-        return spec.load()
+        return registry.get_online(algorithm, "algorithm_class").load()
     if not (isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm)):
         raise InapplicableError(
             f"{algorithm!r} is no SB3 algorithm; pass a class such as PPO, or a name such as 'ppo'"

@@ -73,12 +73,7 @@ class World:
         """
         _ = self.spaces, self.saved_expert
         if self.expert is not None and self.expert.algorithm is not None:
-            spec = registry.get(self.expert.algorithm)
-            if spec.family != "online_rl":
-                raise InapplicableError(
-                    f"{spec.name!r} cannot train an expert: it is of the family {spec.family!r}; "
-                    "an expert comes from an online RL algorithm such as 'ppo' or 'sac'"
-                )
+            spec = registry.get_online(self.expert.algorithm, "expert")
             if reason := spec.refusal(*self.spaces):
                 raise InapplicableError(f"the expert cannot be trained: {reason}")
 

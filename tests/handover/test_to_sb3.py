@@ -294,7 +294,9 @@ class TestRefusals:
         assert type(model.to_sb3()).__name__ == "RecurrentPPO"
 
     def test_names_that_are_none(self):
-        with pytest.raises(InapplicableError, match="'gail' is of the family 'imitation'"):
+        with pytest.raises(
+            InapplicableError, match="algorithm_class='gail' is of the family 'imitation'"
+        ):
             cloned().to_sb3("gail")
         with pytest.raises(InapplicableError, match="42 is no SB3 algorithm; pass a class such as"):
             cloned().to_sb3(42)

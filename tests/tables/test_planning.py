@@ -114,7 +114,7 @@ def test_what_applies_by_default(tmp_path: Path) -> None:
         ({"algorithms": ["bcc"]}, UnknownNameError, "no algorithm is called 'bcc'; did you mean"),
         ({"algorithms": ["sac"]}, InapplicableError, "sac handles Box actions, not Discrete"),
         ({"expert": "pppo"}, UnknownNameError, "did you mean 'ppo'"),
-        ({"expert": "gail"}, InapplicableError, "'gail' cannot train an expert"),
+        ({"expert": "gail"}, InapplicableError, "expert='gail' is of the family 'imitation'"),
         ({"expert": "sac"}, InapplicableError, "the expert cannot be trained: sac handles Box"),
         ({"expert": "no/expert.zip"}, FileError, "no/expert.zip"),
         ({"demonstrations": "missing.npz"}, FileError, "no demonstrations at 'missing.npz'"),
