@@ -43,7 +43,8 @@ class DAgger(RoundsAlgorithm):
 
     :param policy: policy alias or class, of any SB3 algorithm without a memory and masks
     :param env: where the learner is corrected
-    :param demonstrations: optional data to begin with
+    :param demonstrations: optional data to begin with; trained on before the first round, where the
+        learner acts in that (β_0 < 1)
     :param expert: the demonstrator: an SB3 model, an `Expert`, or a function from one observation
         to one action; or a `Teacher`, such as a person (see `sb3_il_plus.human`), who says
         afterwards what should have been done while the learner drove alone (β is 0)
@@ -153,13 +154,10 @@ class DAgger(RoundsAlgorithm):
 
     def _gather(self, callback: BaseCallback, total_timesteps: int) -> bool:
         """Leave the round to the teacher, if there is one."""
+        if self._n_updates == 0 and self._beta < 1 and self.demonstrations is not None:
+            self._begin_with_what_is_known()
         if not isinstance(self.expert, Teacher):
             return super()._gather(callback, total_timesteps)
-        if self.round_num == 0 and self.demonstrations is not None:
-            # Who drives alone from the start begins with what is known.
-            with th.random.fork_rng(devices=[]):
-                th.manual_seed(child_seed(self._base_seed, "updates before round 0"))
-                self._train()
         start, go_on = self.num_timesteps, True
 
         def drive() -> Demonstrations:
@@ -180,6 +178,13 @@ class DAgger(RoundsAlgorithm):
             self.n_expert_queries += len(lesson.demonstrations)
             self._keep(fit_to(lesson.demonstrations, self.observation_space, self.action_space))
         return go_on
+
+    def _begin_with_what_is_known(self) -> None:
+        """Train before the first round: who drives from the start should know something."""
+        with th.random.fork_rng(devices=[]):
+            th.manual_seed(child_seed(self._base_seed, "updates before round 0"))
+            self._train()
+        self._round_start = self._counters()  # a file that is saved in this round holds the updates
 
     def _own_action(self, observation: Any) -> np.ndarray:
         return self.policy.predict(self._as_env_observes(observation), deterministic=True)[0]

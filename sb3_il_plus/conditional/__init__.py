@@ -15,6 +15,7 @@ _HOME = {
     "COMMAND": "commands",
     "CilPerception": "perception",
     "CilPolicy": "policies",
+    "CommandBlocks": "perception",
     "CommandEvaluation": "measures",
     "CommandInputPolicy": "policies",
     "CommandStatistics": "commands",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from sb3_il_plus.conditional.measures import evaluate_commands as evaluate_commands
     from sb3_il_plus.conditional.noise import NoiseInjection as NoiseInjection
     from sb3_il_plus.conditional.perception import CilPerception as CilPerception
+    from sb3_il_plus.conditional.perception import CommandBlocks as CommandBlocks
     from sb3_il_plus.conditional.perception import Perception as Perception
     from sb3_il_plus.conditional.perception import SetPerception as SetPerception
     from sb3_il_plus.conditional.plots import plot_commands as plot_commands

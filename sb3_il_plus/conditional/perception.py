@@ -21,7 +21,7 @@ from stable_baselines3.common.preprocessing import (
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from sb3_il_plus.conditional.commands import COMMAND
+from sb3_il_plus.conditional.commands import COMMAND, discrete_command_space
 from sb3_il_plus.conditional.networks import mlp
 from sb3_il_plus.errors import InapplicableError
 
@@ -259,6 +259,31 @@ class CommandLast(WithoutCommand):
         """Shape (B, features + size of the command)."""
         command = observations[COMMAND].flatten(1).float()
         return th.cat([super().forward(observations), command], dim=1)
+
+
+class CommandBlocks(CommandLast):
+    """Features of all other entries, in the block of their command, and zeros in those of others.
+
+    So whatever reads them begins with a layer of its own for each command, though it knows nothing
+    of commands: the policies of SAC, TD3 and DQN, and the offline algorithms. It has no weights
+    where the other entries are vectors, as offline algorithms demand. Arguments are those of
+    `WithoutCommand`.
+
+    :raises InapplicableError: there is no Discrete command, or there are no other entries
+    """
+
+    def __init__(self, observation_space: spaces.Dict, *args: Any, **kwargs: Any) -> None:
+        discrete_command_space(observation_space, "CommandBlocks")
+        super().__init__(observation_space, *args, **kwargs)
+        # The one that is added to each block is the bias of its command.
+        self._features_dim = self.command_size * (self.base.features_dim + 1)
+
+    def forward(self, observations: Mapping[str, th.Tensor]) -> th.Tensor:
+        """Shape (B, commands × (features + 1))."""
+        features = super().forward(observations)
+        seen, command = features[:, : -self.command_size], features[:, -self.command_size :]
+        seen = th.cat([seen, th.ones_like(seen[:, :1])], dim=1)
+        return (command[:, :, None] * seen[:, None, :]).flatten(1)
 
 
 def _is_image(key: str, space: spaces.Space) -> bool:

@@ -164,9 +164,16 @@ class OfflineAlgorithm(GoesOnOnline, DemonstrationAlgorithm, abc.ABC):
 
     def _setup_model(self) -> None:
         self._build_policy()
-        if any(True for _ in self._extractor.parameters()):
+        try:
+            extractor = self._extractor
+        except AttributeError as error:
             raise InapplicableError(
-                f"{type(self).__name__} reads vectors, and {type(self._extractor).__name__} has "
+                f"{self.policy_class.__name__} is of another kind than the policies of "
+                f"{type(self).__name__}: {', '.join(map(repr, self.policy_aliases))} ({error})"
+            ) from error
+        if any(True for _ in extractor.parameters()):
+            raise InapplicableError(
+                f"{type(self).__name__} reads vectors, and {type(extractor).__name__} has "
                 "weights that it would have to learn; give it observations that are vectors"
             )
         self._build_networks()

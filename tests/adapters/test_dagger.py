@@ -98,6 +98,24 @@ def test_kill_at_a_checkpoint_and_resume_equals_never_having_stopped(tmp_path):
         assert th.equal(value, resumed.policy.state_dict()[name]), name
 
 
+def test_a_learner_that_drives_from_the_start_begins_with_what_is_known(cartpole_demos, tmp_path):
+    arguments = {"expert": balance, "beta_schedule": lambda i: 0.0}
+
+    def build():
+        return DAgger("MlpPolicy", CARTPOLE, cartpole_demos[:2], seed=0, **arguments)
+
+    whole = build().learn(600)
+    driven = whole.demonstrations[2:]
+    assert driven.episode_returns[0] > 150  # 10 to 60 in the hands of an untrained learner
+    # A file that is saved in the first round is of a learner that has begun already.
+    build().learn(600, CheckpointCallback(100, str(tmp_path), "dagger"))
+    resumed = DAgger.load(tmp_path / "dagger_100_steps.zip", env=CARTPOLE, **arguments)
+    resumed.learn(600, reset_num_timesteps=False)
+    assert resumed.demonstrations.fingerprint() == whole.demonstrations.fingerprint()
+    for name, value in whole.policy.state_dict().items():
+        assert th.equal(value, resumed.policy.state_dict()[name]), name
+
+
 def test_demonstrator_sees_raw_observations_behind_vec_normalize():
     env = VecNormalize(make_vec(CARTPOLE, 2, seed=0), norm_reward=False)
     seen = []

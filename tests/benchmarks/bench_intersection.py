@@ -1,7 +1,7 @@
 """Success at highway-env's junction: the planner, cloning without and with the command, and DAgger.
 
-python tests/benchmarks/bench_intersection.py --data intersection.npz --seeds 3
-python tests/benchmarks/bench_intersection.py --data intersection.npz --methods dagger --seeds 1
+python tests/benchmarks/bench_intersection.py --data intersection.npz
+python tests/benchmarks/bench_intersection.py --data intersection.npz --methods dagger --seeds 0
 
 FILE is written by the first call, and read by later ones: recording 500 episodes takes minutes.
 Those that succeeded are cloned. Evaluation is on unseen seeds.
@@ -65,7 +65,7 @@ def corrected(data: Demonstrations, seed: int, n_labels: int) -> DAgger:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--episodes", type=int, default=500)
     parser.add_argument("--updates", type=int, default=4_000)
     parser.add_argument("--labels", type=int, default=8_000, help="of DAgger")
@@ -78,7 +78,7 @@ def main() -> None:
     data = data.filter_by_return(minimum=1)
     for method in arguments.methods:
         found = []
-        for seed in range(arguments.seeds):
+        for seed in arguments.seeds:
             start = time.process_time()
             if method == "dagger":
                 model = corrected(data, seed, arguments.labels)
