@@ -37,6 +37,13 @@ _SCORE_NOTES = (
     "expert has 1. mean: over tasks, of the mean over runs. IQM: interquartile mean, of the middle "
     "half of all runs. [95 % stratified bootstrap interval over runs; none for single runs]",
 )
+_CLAIM_NOTES = (
+    "A claim is supported where each of its comparisons is seen: where the whole 95 % interval of "
+    "the difference, left minus right, lies on the side where it is expected. It is not supported "
+    "where the whole interval of one lies on the other side, and undecided otherwise. [95 % "
+    "bootstrap interval over runs, each row's drawn by themselves] runs: on both sides together.",
+)
+_SEEN = {"supported": "yes", "not supported": "no", "undecided": "open"}
 _IMPROVEMENT_NOTES = (
     "how likely a run of the row's algorithm is better than one of the column's in the same task, "
     "ties counted half; improvement.csv has the intervals.",
@@ -60,6 +67,8 @@ class Block:
 def blocks(table: Table) -> list[Block]:
     """All rectangles of a report: each task's, then what holds over all of them."""
     found = [section_block(section) for section in table.sections]
+    if table.claims:
+        found.append(claims_block(table))
     if table.scores:
         found.append(scores_block(table))
     if table.improvements:
@@ -95,6 +104,25 @@ def scores_block(table: Table) -> Block:
         for score in table.scores
     ]
     return Block("Scores", headers, rows, _SCORE_NOTES)
+
+
+def claims_block(table: Table) -> Block:
+    """A row for each comparison that a claim rests on."""
+    headers = ("claim", "verdict", "what is compared", "difference", "seen", "runs")
+    rows = [
+        (
+            judgement.claim.statement,
+            judgement.verdict,
+            str(finding.comparison),
+            "" if finding.difference is None else _interval_cell(finding.difference),
+            _SEEN[finding.verdict],
+            str(finding.n_runs),
+        )
+        for judgement in table.claims
+        for finding in judgement.findings
+    ]
+    sources = [f"{each.claim.statement} ({each.claim.source})" for each in table.claims]
+    return Block("Claims", headers, rows, [*_CLAIM_NOTES, *sources])
 
 
 def notes(table: Table) -> list[str]:
@@ -135,16 +163,24 @@ def _improvement_block(table: Table) -> Block:
 
 
 def _interval_cell(interval: Interval) -> str:
-    if interval.low is None:
-        return f"{interval.value:.3f}"
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    decimals = _decimals(interval.value)
+    texts = [
+        f"{figure:,.{decimals}f}"
+        for figure in (interval.value, interval.low, interval.high)
+        if figure is not None
+    ]
+    return texts[0] if len(texts) == 1 else f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def _decimals(value: float) -> int:
+    return 1 if abs(value) >= 10 else 3
 
 
 def _return_cell(row: Row) -> str:
     figures = row.estimate
     if figures is None:
         return _shortened(f"failed: {row.errors[0]}") if row.errors else ""
-    decimals = 1 if abs(figures.mean) >= 10 else 3
+    decimals = _decimals(figures.mean)
     if figures.half_width is None:
         return f"{figures.mean:,.{decimals}f}"
     return f"{figures.mean:,.{decimals}f} ± {figures.half_width:,.{decimals}f}"

@@ -18,6 +18,7 @@ _ROUGH_SECONDS = {
     "random evaluation": 0.02,
     "expert evaluation": 0.04,
     "training": 0.0015,
+    "measurement": 5.0,
 }
 """For each unit of a job: an episode of an evaluation, a timestep of a training, else the job."""
 

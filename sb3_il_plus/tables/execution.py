@@ -28,7 +28,9 @@ from sb3_il_plus.files import atomic_write
 from sb3_il_plus.persistence import constructor_arguments
 from sb3_il_plus.randomness import child_seed
 from sb3_il_plus.tables.curve import MAX_COPIES, CurveCallback
+from sb3_il_plus.tables.follow_up import follow_up
 from sb3_il_plus.tables.jobs import Job, Kind, provenance
+from sb3_il_plus.tables.measures import MEASURES, Subject
 from sb3_il_plus.tables.runs import FAILED, FINISHED, RunFolder
 
 _NOT_HYPERPARAMETERS = frozenset({"policy", "env", "demonstrations", "expert", "device"})
@@ -153,7 +155,7 @@ def _evaluate_random(job: Job, folder: RunFolder) -> dict[str, Any]:
 def _train(job: Job, folder: RunFolder) -> dict[str, Any]:
     settings, seed = job.settings, job.settings["seed"]
     timesteps = settings["timesteps"]
-    model = _build_model(job, folder)
+    learn = follow_up(job, folder) if "follows" in settings else _learning(job, folder)
     curve = CurveCallback(
         settings["environment"],
         timesteps,
@@ -162,7 +164,7 @@ def _train(job: Job, folder: RunFolder) -> dict[str, Any]:
         child_seed(seed, "learning curve"),
     )
     start = time.perf_counter()
-    model.learn(timesteps, callback=curve)
+    model = learn(curve)
     seconds = time.perf_counter() - start - curve.seconds
     final = evaluate(model, **_evaluation_arguments(settings))
     with atomic_write(folder.artifact_path(job.kind, job.id)) as file:
@@ -181,6 +183,12 @@ def _train(job: Job, folder: RunFolder) -> dict[str, Any]:
     }
 
 
+def _learning(job: Job, folder: RunFolder) -> Callable[[Any], Any]:
+    """What is left to do for a row that begins anew, given a callback."""
+    model = _build_model(job, folder)
+    return lambda callback: model.learn(job.settings["timesteps"], callback=callback)
+
+
 def _build_model(job: Job, folder: RunFolder) -> Any:
     """Give an algorithm what its spec says that it consumes, and nothing else."""
     settings = job.settings
@@ -197,6 +205,22 @@ def _build_model(job: Job, folder: RunFolder) -> Any:
     return registry.make(settings["algorithm"], seed=settings["seed"], **given)
 
 
+def _measure(job: Job, folder: RunFolder) -> dict[str, Any]:
+    settings, expert = job.settings, _expert_of(job, folder)
+    agent = expert
+    if "training" in job.needs:
+        agent = _agent_of(job, folder, "training")
+    data = Demonstrations.load(folder.artifact_path("demonstrations", job.needs["demonstrations"]))
+    seed = child_seed(settings["seed"], settings["measure"])
+    subject = Subject(
+        agent, expert, data, settings["environment"], settings["n_eval_episodes"], seed
+    )
+    value = MEASURES[settings["measure"]](subject)
+    if not np.isfinite(value):
+        raise UserError(f"the {settings['measure']} is {value}, which is no number to compare")
+    return {"value": value, "run": settings["run"], "seed": settings["seed"]}
+
+
 def effective_hyperparameters(model: Any) -> dict[str, Any]:
     """The constructor's arguments as the model has them, defaults included, as plain JSON."""
     values = {}
@@ -207,9 +231,13 @@ def effective_hyperparameters(model: Any) -> dict[str, Any]:
 
 
 def _expert_of(job: Job, folder: RunFolder) -> Expert:
+    return _agent_of(job, folder, "expert")
+
+
+def _agent_of(job: Job, folder: RunFolder, role: str) -> Expert:
     env = make_env(job.settings["environment"])
     try:
-        return load_expert(folder.artifact_path("expert", job.needs["expert"]), env)
+        return load_expert(folder.artifact_path(role, job.needs[role]), env)
     finally:
         env.close()
 
@@ -247,4 +275,5 @@ _WORK: dict[Kind, Callable[[Job, RunFolder], dict[str, Any]]] = {
     "expert evaluation": _evaluate_expert,
     "random evaluation": _evaluate_random,
     "training": _train,
+    "measurement": _measure,
 }

@@ -30,7 +30,17 @@ _ROW = (
 )
 _INTERVALS = ("mean", "mean_ci95_low", "mean_ci95_high", "iqm", "iqm_ci95_low", "iqm_ci95_high")
 
-
+_CLAIM = (
+    "claim",
+    "source",
+    "verdict",
+    "comparison",
+    "difference",
+    "ci95_low",
+    "ci95_high",
+    "comparison_verdict",
+    "runs",
+)
 _RUN = ("id", "kind", "label", "status", "error", "seconds", "command", "machine", "ended")
 _SETTINGS = ("environment", "algorithm", "run", "seed", "n_envs")
 _RESULT = (
@@ -69,6 +79,26 @@ def improvement_to_csv(table: Table) -> str:
         (
             [pair.name, pair.baseline, *_ends(pair.probability), pair.n_tasks]
             for pair in table.improvements
+        ),
+    )
+
+
+def claims_to_csv(table: Table) -> str:
+    """One line per comparison that a claim rests on."""
+    return _csv(
+        _CLAIM,
+        (
+            [
+                judgement.claim.statement,
+                judgement.claim.source,
+                judgement.verdict,
+                str(finding.comparison),
+                *([None] * 3 if finding.difference is None else _ends(finding.difference)),
+                finding.verdict,
+                finding.n_runs,
+            ]
+            for judgement in table.claims
+            for finding in judgement.findings
         ),
     )
 

@@ -23,7 +23,9 @@ from typing import Any, Literal
 Cell = tuple[str, str]
 """Task and row of a table."""
 
-Kind = Literal["expert", "demonstrations", "expert evaluation", "random evaluation", "training"]
+Kind = Literal[
+    "expert", "demonstrations", "expert evaluation", "random evaluation", "training", "measurement"
+]
 
 RECORD_VERSION = 1
 """Raise it when a job's work or its record changes, so that older results are not reused."""

@@ -6,7 +6,7 @@ Jobs that two tasks or rows have in common are one job, shown in several cells.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from sb3_il_plus.errors import UserError
 from sb3_il_plus.experts.expert import Expert
 from sb3_il_plus.randomness import child_seed
 from sb3_il_plus.serialization import encode
-from sb3_il_plus.tables.jobs import Job, package_digest
+from sb3_il_plus.tables.claim_jobs import measurements
+from sb3_il_plus.tables.jobs import Cell, Job, package_digest
 from sb3_il_plus.tables.specification import Specification
 from sb3_il_plus.tables.tasks import Task, tasks_of
 
@@ -38,8 +39,12 @@ def plan(specification: Specification) -> list[Job]:
     planned = [_PlannedTask.of(task, specification, len(tasks) > 1) for task in tasks]
     jobs = [job for each in planned for job in each.sources]
     for run in range(specification.n_seeds):
+        first = [job for each in planned for job in each.jobs_of_run(run)]
+        trained = {job.cells[0]: job for job in first if job.kind == "training"}
+        jobs += first
         for each in planned:
-            jobs += each.jobs_of_run(run)
+            jobs += each.following(run, trained)
+    jobs += measurements(specification, jobs)
     return _merged(jobs)
 
 
@@ -71,29 +76,59 @@ class _PlannedTask:
         return [job for job in (self.expert, self.demonstrations) if job is not None]
 
     def jobs_of_run(self, run: int) -> list[Job]:
-        """Evaluations and trainings with one seed."""
-        shared: dict[str, Any] = {
-            "environment": self.task.world.environment,
-            "run": run,
-            "seed": child_seed(self.specification.seed, f"run {run}"),
-            "n_eval_episodes": self.specification.n_eval_episodes,
-        }
+        """Evaluations with one seed, and the trainings that follow no other."""
+        shared = self._shared(run)
         jobs = [self._job("random evaluation", "random", shared, {})]
         if self.expert is not None:
             needs = {"expert": self.expert.id}
             jobs.append(self._job("expert evaluation", "expert", shared, needs))
-        curve = self.specification.model_dump(include={"n_curve_points", "n_curve_episodes"})
         for row, settings in self.trainings.items():
-            choice = self.task.algorithms[row]
+            if self.task.algorithms[row].follows is not None:
+                continue
             consumes = registry.get(settings["algorithm"]).consumes
             needs = {}
             if "demonstrations" in consumes:
                 needs["demonstrations"] = self.demonstrations.id
             if "expert" in consumes and self.expert is not None:
                 needs["expert"] = self.expert.id
-            job = self._job("training", row, {**shared, **curve, **settings}, needs)
-            jobs.append(replace(job, time_limit=choice.time_limit or job.time_limit))
+            jobs.append(self._training(row, run, settings, needs))
         return jobs
+
+    def following(self, run: int, trained: Mapping[Cell, Job]) -> Iterator[Job]:
+        """Trainings with one seed that follow others.
+
+        :param trained: those that can be followed, by their cell
+        :raises UserError: there is no such row
+        """
+        for row, settings in self.trainings.items():
+            follows = self.task.algorithms[row].follows
+            if follows is None:
+                continue
+            task = follows.task or self.task.name
+            if (task, follows.row) not in trained:
+                known = "; ".join(f"{name} in {place}" for place, name in trained)
+                raise UserError(
+                    f"{row} in {self.task.name} follows {follows.row!r} in {task!r}, where no such "
+                    f"row is trained from the beginning; those that are: {known}"
+                )
+            settings = {**settings, "follows": follows.model_dump(include={"by", "arguments"})}
+            needs = {**trained[task, follows.row].needs, "training": trained[task, follows.row].id}
+            yield self._training(row, run, settings, needs)
+
+    def _shared(self, run: int) -> dict[str, Any]:
+        """Settings of all jobs with one seed."""
+        return {
+            "environment": self.task.world.environment,
+            "run": run,
+            "seed": child_seed(self.specification.seed, f"run {run}"),
+            "n_eval_episodes": self.specification.n_eval_episodes,
+        }
+
+    def _training(self, row: str, run: int, settings: dict[str, Any], needs: dict[str, str]) -> Job:
+        curve = self.specification.model_dump(include={"n_curve_points", "n_curve_episodes"})
+        job = self._job("training", row, {**self._shared(run), **curve, **settings}, needs)
+        limit = self.task.algorithms[row].time_limit or job.time_limit
+        return replace(job, time_limit=limit)
 
     def _job(self, kind: Any, row: str, settings: dict[str, Any], needs: dict[str, str]) -> Job:
         return Job(

@@ -1,7 +1,7 @@
 """The report: all files that people read, written into the folder of the records.
 
 table.md table.tex                  the same texts, as Markdown and for LaTeX with booktabs
-table.csv scores.csv improvement.csv    the figures without rounding
+table.csv scores.csv improvement.csv    the figures without rounding (and claims.csv, if any)
 runs.jsonl runs.parquet             the records of all jobs that ended (Parquet wants pyarrow)
 *.png *.svg                         the plots
 report.html                         all of it on one page
@@ -13,11 +13,28 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sb3_il_plus.tables.blocks import HEADERS, Block, blocks, notes, scores_block, section_block
-from sb3_il_plus.tables.figures import improvement_to_csv, scores_to_csv, to_csv, to_parquet
+from sb3_il_plus.tables.blocks import (
+    HEADERS,
+    Block,
+    blocks,
+    claims_block,
+    notes,
+    scores_block,
+    section_block,
+)
+from sb3_il_plus.tables.claims import Claim
+from sb3_il_plus.tables.figures import (
+    claims_to_csv,
+    improvement_to_csv,
+    scores_to_csv,
+    to_csv,
+    to_parquet,
+)
 from sb3_il_plus.tables.page import to_html
+from sb3_il_plus.tables.records import build
 from sb3_il_plus.tables.runs import RunFolder
 from sb3_il_plus.tables.summary import Section, Table, summarise
+from sb3_il_plus.tables.verdicts import judged
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,13 +75,17 @@ def write_report(folder: RunFolder) -> Table:
 
     :raises FileError: the folder holds no table, or cannot be written
     """
-    table = summarise(folder)
+    claims = folder.read_specification().get("claims", [])
+    table = judged(
+        summarise(folder), [build(Claim, claim, "specification.yaml") for claim in claims]
+    )
     texts = {
         "table.md": to_markdown(table),
         "table.tex": to_latex(table),
         "table.csv": to_csv(table),
         "scores.csv": scores_to_csv(table),
         "improvement.csv": improvement_to_csv(table),
+        **({"claims.csv": claims_to_csv(table)} if table.claims else {}),
         "runs.jsonl": "".join(json.dumps(record) + "\n" for record in table.records),
     }
     for name, text in texts.items():
@@ -125,15 +146,15 @@ def to_latex(table: Table) -> str:
 
 
 def to_rich(table: Table) -> RenderableType:
-    """The table for a terminal: its tasks, and the scores where there are several."""
+    """The table for a terminal: its tasks, the scores where there are several, and claims."""
     from rich.console import Group
 
     shown = [_rich_section(section) for section in table.sections]
     if len(table.sections) > 1 and table.scores:
         block = scores_block(table)
-        shown.append(_new_rich(f"{block.title} over {len(table.sections)} tasks", block.headers))
-        for row in block.rows:
-            shown[-1].add_row(*row)
+        shown.append(_rich_block(block, f"{block.title} over {len(table.sections)} tasks"))
+    if table.claims:
+        shown.append(_rich_block(claims_block(table), "Claims"))
     return shown[0] if len(shown) == 1 else Group(*shown)
 
 
@@ -147,6 +168,15 @@ def _rich_section(section: Section) -> RichTable:
         if row.errors and not row.returns:
             texts[1] = "failed"
         shown.add_row(*map(escape, texts), style=style)
+    return shown
+
+
+def _rich_block(block: Block, title: str) -> RichTable:
+    from rich.markup import escape
+
+    shown = _new_rich(title, block.headers)
+    for row in block.rows:
+        shown.add_row(*map(escape, row))
     return shown
 
 

@@ -32,6 +32,7 @@ from pydantic import (
 )
 
 from sb3_il_plus.errors import UnknownNameError, suggest
+from sb3_il_plus.tables.claims import Claim
 from sb3_il_plus.tables.records import Count, Record, build, changed, read_yaml
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -168,6 +169,21 @@ class AlgorithmSettings(Record):
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
 
 
+class FollowUp(Record):
+    """Where a row begins that goes on with what another one has learned: see `follow_up`.
+
+    :param row: the other row, which follows none itself
+    :param task: where it stands; None for the same task
+    :param by: `finetune` its policy, or train on its `reward`
+    :param arguments: of `finetune` or `train_on_reward`
+    """
+
+    row: str
+    task: str | None = None
+    by: Literal["finetune", "reward"]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
 class AlgorithmChoice(Record):
     """A row of a table. What is left out comes from the presets of the environment.
 
@@ -176,6 +192,7 @@ class AlgorithmChoice(Record):
     :param n_envs: in place of the preset's
     :param hyperparameters: changes to the preset's; a mapping in them changes it key by key
     :param time_limit: seconds that a training may take; None for the table's
+    :param follows: another row, for one that goes on where that one ended
     """
 
     algorithm: str | None = None
@@ -183,16 +200,19 @@ class AlgorithmChoice(Record):
     n_envs: Count | None = None
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     time_limit: PositiveFloat | None = None
+    follows: FollowUp | None = None
 
 
 class EnvironmentSettings(Record):
     """What is special in one environment.
 
+    :param environment: id, where a table has the same one under several names; None for the name
     :param expert: in place of the table's
     :param demonstrations: in place of the table's
     :param algorithms: changes to the table's, and further rows; null leaves a row out
     """
 
+    environment: str | None = None
     expert: ExpertSettings | None = None
     demonstrations: Variants | None = None
     algorithms: dict[str, AlgorithmChoice | None] = Field(default_factory=dict)
@@ -202,7 +222,7 @@ class Specification(Record):
     """Environments times demonstrations are the tasks of a table; in each, algorithms times seeds.
 
     :param name: what to call it
-    :param environments: ids, or a mapping from ids to what is special in them
+    :param environments: ids, or a mapping from ids (or names) to what is special in them
     :param expert: None where there is none: demonstrations then come from files, and nothing can
         be asked while learning
     :param demonstrations: what is learned from, in one or several variants
@@ -215,6 +235,7 @@ class Specification(Record):
     :param references: what scores are measured by: the table's own expert and random policy, or
         D4RL's published returns where it has some
     :param time_limit: seconds that a job may take, from when a process is given it
+    :param claims: statements that the table is asked about
     """
 
     name: str | None = None
@@ -229,6 +250,7 @@ class Specification(Record):
     seed: NonNegativeInt = 0
     references: Literal["measured", "d4rl"] = "measured"
     time_limit: PositiveFloat = DAY
+    claims: tuple[Claim, ...] = ()
 
     @model_validator(mode="after")
     def _learnable(self) -> Specification:

@@ -95,6 +95,24 @@ def mean_score(tasks: Sequence[np.ndarray]) -> Interval:
     return _interval(tasks, _mean)
 
 
+def signed_sum(
+    samples: Sequence[np.ndarray], signs: Sequence[int], offset: float = 0.0
+) -> Interval:
+    """A sum of means with signs, such as a difference, or one of differences.
+
+    :param samples: one figure per run, shapes (runs,), each drawn from by itself
+    :param signs: 1 or -1 for each of them
+    :param offset: a number to add
+    """
+
+    def statistic(*drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        means = [sign * each.mean(axis=axis) for sign, each in zip(signs, drawn, strict=True)]
+        total: np.ndarray = np.sum(means, axis=0) + offset
+        return total
+
+    return _interval(samples, statistic)
+
+
 def interquartile_mean(tasks: Sequence[np.ndarray]) -> Interval:
     """The mean of the middle half of all runs' scores, which outliers do not move.
 

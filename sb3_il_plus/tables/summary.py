@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,12 @@ from sb3_il_plus.tables.runs import FINISHED, RunFolder
 from sb3_il_plus.tables.scores import Improvement, Score, improvements, score
 from sb3_il_plus.tables.statistics import Estimate, estimate, share_above_random
 
+if TYPE_CHECKING:
+    from sb3_il_plus.tables.verdicts import Judgement
+
 EXPERT, RANDOM, DEMONSTRATIONS = "expert", "random", "demonstrations"
+MEASUREMENT = "measurement"
+"""Kind of the jobs that no row shows: claims rest on them."""
 
 Record = dict[str, Any]
 
@@ -131,11 +136,13 @@ class Table:
     :param name: what to call it
     :param sections: its tasks
     :param records: of all jobs that ended, in the order of the jobs
+    :param claims: what the runs say of the statements that the table is asked about
     """
 
     name: str
     sections: Sequence[Section]
     records: Sequence[Record] = field(repr=False, default=())
+    claims: Sequence[Judgement] = ()
 
     @property
     def rows(self) -> list[Row]:
@@ -149,12 +156,17 @@ class Table:
 
     @property
     def errors(self) -> list[tuple[str, str]]:
-        """Row and error of every run that failed or could not begin."""
-        return [
+        """Row and error of every run that failed or could not begin, and of measurements."""
+        found = [
             (row.name if len(self.sections) == 1 else f"{row.name} in {section.name}", error)
             for section in self.sections
             for row in section.rows
             for error in row.errors
+        ]
+        return found + [
+            (record["label"], record["error"])
+            for record in self.records
+            if record["kind"] == MEASUREMENT and record["status"] != FINISHED
         ]
 
     @cached_property
@@ -189,7 +201,7 @@ def summarise(folder: RunFolder) -> Table:
     asked = folder.read_specification()
     by_section: dict[str, dict[str, list[str]]] = {}
     for id_, job in jobs.items():
-        for section, row in job["cells"]:
+        for section, row in job["cells"] if job["kind"] != MEASUREMENT else ():
             by_section.setdefault(section, {}).setdefault(row, []).append(id_)
     # A job that tasks share comes with the first of them; the order of rows is that of all tasks.
     order = [EXPERT, DEMONSTRATIONS, RANDOM, *(row for rows in by_section.values() for row in rows)]

@@ -23,6 +23,7 @@ from sb3_il_plus.experts.expert import Expert
 from sb3_il_plus.experts.loading import load_expert
 from sb3_il_plus.persistence import constructor_arguments
 from sb3_il_plus.spec import AlgorithmSpec
+from sb3_il_plus.tables.follow_up import check_procedure
 from sb3_il_plus.tables.presets import tuned_settings
 from sb3_il_plus.tables.records import changed
 from sb3_il_plus.tables.specification import (
@@ -125,6 +126,8 @@ class Task:
             if reason := self.refusal(spec):
                 raise InapplicableError(reason)
             check_hyperparameters(spec, choice.hyperparameters)
+            if choice.follows is not None:
+                check_procedure(spec.name, choice.follows.by, choice.follows.arguments)
 
     def settings(self, row: str) -> AlgorithmSettings:
         """How a row is trained: the preset of its algorithm with the changes to it."""
@@ -175,16 +178,16 @@ def tasks_of(specification: Specification) -> Iterator[Task]:
 
     :raises UserError: two of them would be the same
     """
-    for environment, special in specification.environments.items():
-        world = World(environment, special.expert or specification.expert)
+    for name, special in specification.environments.items():
+        world = World(special.environment or name, special.expert or specification.expert)
         rows = {
             row: _merged(specification.algorithms.get(row), special.algorithms.get(row))
             for row in dict.fromkeys([*specification.algorithms, *special.algorithms])
             if special.algorithms.get(row, row) is not None
         }
         variants = special.demonstrations or specification.demonstrations
-        for variant, name in zip(variants, _names(environment, variants), strict=True):
-            yield Task(world, variant, name, rows)
+        for variant, task_name in zip(variants, _names(name, variants), strict=True):
+            yield Task(world, variant, task_name, rows)
 
 
 def check_hyperparameters(spec: AlgorithmSpec, names: Collection[str]) -> None:
@@ -209,7 +212,7 @@ def _merged(general: AlgorithmChoice | None, special: AlgorithmChoice | None) ->
 
 
 def _names(environment: str, variants: Collection[DemonstrationSettings]) -> list[str]:
-    """The environment's id, and whatever tells its variants from each other."""
+    """The environment's name, and whatever tells its variants from each other."""
     if len(variants) == 1:
         return [environment]
     words = [variant.describe() for variant in variants]

@@ -42,7 +42,7 @@ def test_counts_may_be_written_as_powers_of_ten() -> None:
     [
         (
             {"n_seed": 3},
-            "unknown key 'n_seed'; did you mean 'n_seeds' or 'seed'? allowed: algorithms, demons",
+            "unknown key 'n_seed'; did you mean 'n_seeds' or 'seed'? allowed: algorithms, claims",
         ),
         ({"references": "paper"}, "references='paper': input should be 'measured' or 'd4rl'"),
         (
