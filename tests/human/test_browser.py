@@ -3,9 +3,12 @@
 Skipped where there is no Chromium, or no chromedriver.
 """
 
+import os
+import signal
+
 import numpy as np
 import pytest
-from people import balance, observation_in, served
+from people import at_terminal, balance, observation_in, served
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from test_human_dagger import assert_equal, by_agent
@@ -86,6 +89,25 @@ def test_another_browser_reads_why_it_is_refused(browser, tmp_path):
         assert browser.phase == "ready"
         browser.tap(Keys.ESCAPE)
         wait()
+
+
+def test_a_killed_server_is_named_and_what_was_recorded_stays(browser, tmp_path):
+    path = tmp_path / "mine.npz"
+    child = at_terminal("record", "--env", "CartPole-v1", "--web", "--out", path, "--turns")
+    child.expect(r"open (http://127.0.0.1:\d+/\S+/)")
+    browser.open(child.match[1])
+    browser.wait(lambda: browser.phase == "ready")
+    while "saved" not in browser.text("message"):
+        before = browser.count
+        browser.tap(Keys.ARROW_LEFT)
+        browser.wait(lambda seen=before: browser.count != seen)
+    n_steps = browser.count
+    os.kill(child.process, signal.SIGKILL)
+    os.waitpid(child.process, 0)
+    browser.wait_for("message", "The session cannot be reached: its server has stopped")
+    assert "What was recorded is kept. Run the same command again" in browser.text("message")
+    recorded = Demonstrations.load(path)
+    assert recorded.n_episodes == 1 and len(recorded) == n_steps
 
 
 def test_dagger_with_a_person_at_a_browser(browser, tmp_path):

@@ -2,6 +2,10 @@
 "use strict";
 
 const RETRY_MS = 1000;
+const LOST = "The session does not answer; it may be busy. Trying again.";
+const GONE =
+  "The session cannot be reached: its server has stopped, or another browser has it. " +
+  "What was recorded is kept. Run the same command again, and open the address that it prints.";
 let socket = null;
 let finished = false;
 
@@ -33,11 +37,15 @@ function show(view) {
 }
 
 function connect() {
+  let answered = false;
   socket = new WebSocket(new URL("socket", location.href).href.replace(/^http/, "ws"));
+  socket.onopen = () => {
+    answered = true;
+  };
   socket.onmessage = (event) => show(JSON.parse(event.data));
   socket.onclose = () => {
     if (!finished) {
-      say("message", "The session does not answer; it may be busy. Trying again.");
+      say("message", answered ? LOST : GONE);
       setTimeout(connect, RETRY_MS);
     }
   };
