@@ -24,8 +24,13 @@ ENV_ID = "sb3_il_plus/Intersection-v1"
 METHODS = ("UnconditionalPolicy", "CommandInputPolicy", "BranchedPolicy")
 """And "dagger"."""
 
-
 POLICY_KWARGS = {"net_arch": [64], "features_extractor_class": SetPerception}
+LARGER = {
+    "net_arch": [128],
+    "features_extractor_class": SetPerception,
+    "features_extractor_kwargs": {"row_arch": [128, 128], "join_arch": [256]},
+}
+"""For DAgger, which has more labels."""
 
 
 def recorded(path: Path, n_episodes: int) -> Demonstrations:
@@ -43,7 +48,7 @@ def cloned(policy: str, data: Demonstrations, seed: int, n_updates: int) -> Cond
 
 
 def corrected(data: Demonstrations, seed: int, n_labels: int) -> DAgger:
-    """The planner labels what the learner meets, which acts itself from the first round on."""
+    """The planner labels what the learner meets: the clone, which drives from the start."""
     venv = DummyVecEnv([lambda: make_env(ENV_ID)] * 4)
     model = DAgger(
         BranchedPolicy,
@@ -53,9 +58,10 @@ def corrected(data: Demonstrations, seed: int, n_labels: int) -> DAgger:
         beta_schedule=lambda round_num: 0.0,
         rollout_round_min_timesteps=1_000,
         batch_size=120,
-        n_epochs=4,
+        n_epochs=6,
+        learning_rate=lambda progress: 1e-3 * progress,
         loss="mse",
-        policy_kwargs=POLICY_KWARGS,
+        policy_kwargs=LARGER,
         seed=seed,
         device="cpu",
     )
@@ -68,8 +74,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--episodes", type=int, default=500)
     parser.add_argument("--updates", type=int, default=4_000)
-    parser.add_argument("--labels", type=int, default=8_000, help="of DAgger")
-    parser.add_argument("--n-eval", type=int, default=50)
+    parser.add_argument("--labels", type=int, default=6_000, help="of DAgger")
+    parser.add_argument("--n-eval", type=int, default=40)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     arguments = parser.parse_args()
     th.set_num_threads(1)
