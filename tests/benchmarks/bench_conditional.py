@@ -41,7 +41,7 @@ def run(policy: str, seed: int, arguments: argparse.Namespace) -> tuple[CommandE
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=3000)
+    parser.add_argument("--updates", type=int, default=10_000)
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--noise", type=float, default=0.0, help="intensity of noise injection")
     parser.add_argument("--observation", choices=("vector", "image"), default="vector")
