@@ -31,6 +31,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import safe_mean
 
 from sb3_il_plus import normalization, persistence, serialization
+from sb3_il_plus.activations import with_activation
 from sb3_il_plus.data.columns import Columns
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.state_only import require_actions
@@ -66,7 +67,7 @@ class DemonstrationAlgorithm(HandsOver, BaseAlgorithm):
     :param learning_rate: of the policy, a number or a function of the remaining progress (1 to 0)
     :param normalize_observations: standardise observations with the demonstrations' own statistics,
         inside the policy, so that they are saved and deployed with it
-    :param policy_kwargs: additional arguments of the policy
+    :param policy_kwargs: additional arguments of the policy; `activation_fn` may be named: `"ReLU"`
     :param stats_window_size: episodes over which `rollout/` figures are averaged
     :param tensorboard_log: folder for TensorBoard; None for none
     :param verbose: 0 for silence, 1 for information, 2 for debugging
@@ -219,9 +220,10 @@ class DemonstrationAlgorithm(HandsOver, BaseAlgorithm):
 
     def _build_policy_kwargs(self) -> dict[str, Any]:
         """The policy's arguments, with the normalising features extractor where asked for."""
+        policy_kwargs = with_activation(self.policy_kwargs)  # SB3 writes into what it is given
         if not self.normalize_observations:
-            return dict(self.policy_kwargs)  # SB3's off-policy algorithms write into theirs
-        return normalization.add_to_policy_kwargs(self.policy_kwargs, self.policy_class)
+            return policy_kwargs
+        return normalization.add_to_policy_kwargs(policy_kwargs, self.policy_class)
 
     def _set_observation_statistics(self, network: th.nn.Module | None = None) -> None:
         """Put the demonstrations' statistics into features extractors (None for the policy's)."""

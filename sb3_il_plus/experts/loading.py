@@ -34,6 +34,7 @@ from sb3_il_plus.experts.statistics import StatisticsSource, set_statistics
 from sb3_il_plus.experts.wrappers import (
     FrameStack,
     ObservationWrapper,
+    between_environments,
     wrapped_space,
     wrapper_named,
 )
@@ -247,7 +248,8 @@ def _wrappers_of(settings: ZooSettings, task: _Task | None) -> list[ObservationW
     env_id = settings.env_id if spec is None else spec.id
     limit = getattr(spec, "max_episode_steps", None)
     found = [wrapper_named(name, kwargs, env_id, limit) for name, kwargs in settings.wrappers]
-    changes = [wrapper for wrapper in found if wrapper is not None]
+    changes = between_environments(settings.env_id, env_id)
+    changes += [wrapper for wrapper in found if wrapper is not None]
     if (changes or settings.frame_stack > 1) and task is None:
         names = [type(wrapper).__name__ for wrapper in changes]
         names += ["frame_stack"] if settings.frame_stack > 1 else []

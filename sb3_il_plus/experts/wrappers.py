@@ -131,6 +131,30 @@ class Flatten:
 
 
 @dataclass(frozen=True)
+class LeaveOut:
+    """Drops the first components, such as the position that an agent was not shown.
+
+    :param n_first: how many
+    """
+
+    n_first: int
+    has_memory: ClassVar[bool] = False
+
+    def output_space(self, space: spaces.Space) -> spaces.Space:
+        """The space without its first components."""
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+            raise InapplicableError(f"{space} has no first components to leave out")
+        low, high = space.low[self.n_first :], space.high[self.n_first :]
+        return spaces.Box(low, high, dtype=space.dtype)  # type: ignore[arg-type]
+
+    def apply(
+        self, observation: Any, memory: Any, starts: np.ndarray, space: spaces.Space
+    ) -> tuple[Any, Any]:
+        """Return a view of the others."""
+        return observation[..., self.n_first :], None
+
+
+@dataclass(frozen=True)
 class FrameStack:
     """Puts the last observations together, as SB3's `VecFrameStack`.
 
@@ -245,7 +269,7 @@ class ObservationStatistics:
 
 
 WRAPPERS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (TimeFeature, MaskVelocity, Flatten)
+    kind.__name__: kind for kind in (TimeFeature, MaskVelocity, Flatten, LeaveOut)
 }
 """What a file of ours may name."""
 
@@ -269,6 +293,21 @@ _VELOCITIES = {
     "LunarLanderContinuous": (2, 3, 5),
 }
 """Environment -> components that RL Zoo's `MaskVelocityWrapper` hides."""
+
+_POSITIONS = {"Ant": 2, "HalfCheetah": 1, "Hopper": 1, "Humanoid": 2, "Swimmer": 2, "Walker2d": 1}
+"""MuJoCo's bodies -> coordinates that `seals` shows before all else, and `gymnasium` does not."""
+
+
+def between_environments(trained_in: str | None, acts_in: str | None) -> list[ObservationWrapper]:
+    """What makes observations of one environment look like those of another, where that is known.
+
+    An agent of `Hopper-v3` can act in `seals/Hopper-v1`: the body is the same, and so is the rest
+    of what it sees.
+    """
+    body = (trained_in or "").rpartition("-v")[0]
+    if body in _POSITIONS and (acts_in or "").startswith(f"seals/{body}-v"):
+        return [LeaveOut(_POSITIONS[body])]
+    return []
 
 
 def wrapper_named(

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch as th
 import yaml
 from gymnasium import spaces
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
+from sb3_il_plus.activations import activation_named
 from sb3_il_plus.errors import FileError, InapplicableError, MissingExtraError, UserError
 
 DEFAULT_TIMESTEPS = 100_000
@@ -243,15 +243,10 @@ def _parse(node: ast.expr | None) -> Any:
             keyword.arg for keyword in keywords
         ):
             return {str(keyword.arg): _parse(keyword.value) for keyword in keywords}
-        case ast.Attribute(value=ast.Name(id="nn"), attr=name) if _is_activation(name):
-            return getattr(th.nn.modules.activation, name)
+        case ast.Attribute(value=ast.Name(id="nn"), attr=name) if activation_named(name):
+            return activation_named(name)
         case ast.Name(id=name) if name in _NAMES:
             return _NAMES[name]
     raise ValueError(
         "only numbers, texts, lists, dicts, dict(...) and nn.ReLU and its like may be used"
     )
-
-
-def _is_activation(name: str) -> bool:
-    found = getattr(th.nn.modules.activation, name, None)
-    return isinstance(found, type) and issubclass(found, th.nn.Module) and name != "Module"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sb3_il_plus.tables.specification import PublishedReturn
 from sb3_il_plus.tables.statistics import Interval
 from sb3_il_plus.tables.summary import Row, Section, Table
 
@@ -21,6 +22,9 @@ HEADERS = (
     "training s",
     "runs",
 )
+PUBLISHED = "published return"
+"""Header of the column of others' figures, where a section has some."""
+
 _LONGEST_ERROR = 60
 
 RETURN_NOTES = (
@@ -86,7 +90,9 @@ def section_block(section: Section) -> Block:
             f"{section.name} is measured by D4RL's reference scores, {random:,.1f} for random "
             f"actions and {expert:,.1f} for the expert."
         )
-    return Block(section.name, HEADERS, rows, notes)
+    if section.theirs is not None:
+        notes.append(f"{PUBLISHED} in {section.name}: not ours, but of {section.theirs.source}")
+    return Block(section.name, _with_published(section, HEADERS, PUBLISHED), rows, notes)
 
 
 def scores_block(table: Table) -> Block:
@@ -134,9 +140,9 @@ def notes(table: Table) -> list[str]:
 
 
 def cells(section: Section, row: Row) -> tuple[str, ...]:
-    """The texts of one row, one for each of `HEADERS`; empty where no run stands behind it."""
+    """The texts of one row, one for each header; empty where no run stands behind it."""
     share = section.share(row)
-    return (
+    own = (
         row.name,
         _return_cell(row),
         "" if share is None else f"{100 * share:.1f}",
@@ -146,6 +152,12 @@ def cells(section: Section, row: Row) -> tuple[str, ...]:
         "" if row.seconds is None else f"{row.seconds:,.1f}",
         str(n) if (n := len(row.returns)) == row.n_planned else f"{n} of {row.n_planned}",
     )
+    return _with_published(section, own, _published_cell(section.published_return(row)))
+
+
+def _with_published(section: Section, texts: tuple[str, ...], published: str) -> tuple[str, ...]:
+    """Put a text behind the return, where the section has others' figures."""
+    return texts if section.theirs is None else (*texts[:2], published, *texts[2:])
 
 
 def _improvement_block(table: Table) -> Block:
@@ -180,10 +192,23 @@ def _return_cell(row: Row) -> str:
     figures = row.estimate
     if figures is None:
         return _shortened(f"failed: {row.errors[0]}") if row.errors else ""
-    decimals = _decimals(figures.mean)
-    if figures.half_width is None:
-        return f"{figures.mean:,.{decimals}f}"
-    return f"{figures.mean:,.{decimals}f} ± {figures.half_width:,.{decimals}f}"
+    return _with_spread(figures.mean, figures.half_width)
+
+
+def _with_spread(value: float, spread: float | None) -> str:
+    decimals = _decimals(value)
+    if spread is None:
+        return f"{value:,.{decimals}f}"
+    return f"{value:,.{decimals}f} ± {spread:,.{decimals}f}"
+
+
+def _published_cell(figure: PublishedReturn | None) -> str:
+    if figure is None:
+        return ""
+    if figure.interval is None:
+        return _with_spread(figure.value, figure.spread)
+    low, high = figure.interval
+    return f"{figure.value:,g} [{low:,g}, {high:,g}]"
 
 
 def _demonstrations_cell(row: Row) -> str:

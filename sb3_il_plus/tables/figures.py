@@ -28,6 +28,13 @@ _ROW = (
     "task",
     "environment",
 )
+_PUBLISHED = (
+    "published_return",
+    "published_spread",
+    "published_low",
+    "published_high",
+    "published_source",
+)
 _INTERVALS = ("mean", "mean_ci95_low", "mean_ci95_high", "iqm", "iqm_ci95_low", "iqm_ci95_high")
 
 _CLAIM = (
@@ -60,7 +67,7 @@ _AS_JSON = ("settings", "needs", "versions")
 
 def to_csv(table: Table) -> str:
     """One line per task and row, with the score of its runs behind the rest."""
-    headers = [*_ROW, *(f"score_{name}" for name in _INTERVALS)]
+    headers = [*_ROW, *(f"score_{name}" for name in _INTERVALS), *_PUBLISHED]
     return _csv(headers, (_row(section, row) for section in table.sections for row in section.rows))
 
 
@@ -147,7 +154,16 @@ def _row(section: Section, row: Row) -> list[Any]:
             if scores is None
             else _intervals(score(row.name, {section.name: scores}))
         ),
+        *_published(section, row),
     ]
+
+
+def _published(section: Section, row: Row) -> list[Any]:
+    figure = section.published_return(row)
+    if figure is None or section.theirs is None:
+        return [None] * len(_PUBLISHED)
+    ends = figure.interval or (None, None)
+    return [figure.value, figure.spread, *ends, section.theirs.source]
 
 
 def _intervals(found: Score) -> list[float | None]:

@@ -151,7 +151,7 @@ def _expert_job(task: Task, specification: Specification, is_one_of_many: bool) 
     if world.saved_expert is not None and expert.path is not None:
         settings["weights"] = _weights_digest(world.saved_expert)
         return Job("expert", label, settings, inputs={"path": expert.path}, time_limit=limit)
-    settings |= expert.model_dump(exclude={"path"})
+    settings |= expert.model_dump(exclude={"path", "otherwise"})
     return Job("expert", label, settings, time_limit=limit)
 
 
@@ -194,7 +194,7 @@ def _medium(task: Task) -> dict[str, Any] | None:
     """How the agent of medium quality is trained, where a recipe asks for one."""
     expert, wanted = task.world.expert, task.demonstrations
     if wanted.medium is None and expert is not None and expert.algorithm is not None:
-        return expert.model_dump(exclude={"path"})
+        return expert.model_dump(exclude={"path", "otherwise"})
     return None if wanted.medium is None else {"algorithm": wanted.medium}
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sb3_il_plus.tables.blocks import (
-    HEADERS,
+    PUBLISHED,
     Block,
     blocks,
     claims_block,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["notes", "to_csv", "to_html", "to_latex", "to_markdown", "to_rich", "write_report"]
 
 _NARROW = {
+    PUBLISHED: "published\nreturn",
     "% of expert": "% of\nexpert",
     "environment steps": "env.\nsteps",
     "demonstrations": "demon-\nstrations",
@@ -161,8 +162,9 @@ def to_rich(table: Table) -> RenderableType:
 def _rich_section(section: Section) -> RichTable:
     from rich.markup import escape
 
-    shown = _new_rich(section.name, HEADERS)
-    for row, texts in zip(section.rows, section_block(section).rows, strict=True):
+    block = section_block(section)
+    shown = _new_rich(section.name, block.headers)
+    for row, texts in zip(section.rows, block.rows, strict=True):
         style = "red" if row.errors else "" if row.is_algorithm else "dim"
         texts = list(texts)
         if row.errors and not row.returns:

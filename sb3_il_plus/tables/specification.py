@@ -50,6 +50,8 @@ class ExpertSettings(Record):
     :param timesteps: training budget; None for the tuned one
     :param hyperparameters: None for the tuned ones
     :param seed: of the expert's training, apart from the table's own seed
+    :param otherwise: the expert to take where nothing can be read at `path`, as of a Hub that
+        cannot be reached
     """
 
     path: str | None = None
@@ -57,11 +59,14 @@ class ExpertSettings(Record):
     timesteps: Count | None = None
     hyperparameters: dict[str, Any] | None = None
     seed: NonNegativeInt = 0
+    otherwise: ExpertSettings | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> ExpertSettings:
         if (self.path is None) == (self.algorithm is None):
             raise ValueError("give either a path or an algorithm")
+        if self.otherwise is not None and self.path is None:
+            raise ValueError("otherwise is for a path that may not be there, not for an algorithm")
         return self
 
 
@@ -203,6 +208,50 @@ class AlgorithmChoice(Record):
     follows: FollowUp | None = None
 
 
+class PublishedReturn(Record):
+    """A mean return that others report.
+
+    :param spread: what stands behind their ±; the source says whether it is a deviation
+    :param interval: lower and upper end in place of a spread
+    :param n_episodes: of demonstrations, where they tell several amounts; None for every amount
+    """
+
+    value: float
+    spread: NonNegativeFloat | None = None
+    interval: tuple[float, float] | None = None
+    n_episodes: Count | None = None
+
+    @model_validator(mode="after")
+    def _around_value(self) -> PublishedReturn:
+        if self.spread is not None and self.interval is not None:
+            raise ValueError("give either a spread or an interval")
+        if self.interval is not None and not self.interval[0] <= self.value <= self.interval[1]:
+            raise ValueError(f"the interval {list(self.interval)} does not hold {self.value:g}")
+        return self
+
+
+def _several(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+class Published(Record):
+    """What others report of an environment, to stand beside a table's own figures.
+
+    :param source: who and where, how many runs there were, and what the spread is
+    :param returns: row of the table -> what they report of it, once or for each amount
+    """
+
+    source: Annotated[str, Field(min_length=1)]
+    returns: dict[str, Annotated[tuple[PublishedReturn, ...], BeforeValidator(_several)]]
+
+    def of(self, row: str, n_episodes: int | None) -> PublishedReturn | None:
+        """What they report of a row, learned from that many demonstrations."""
+        fitting = (
+            each for each in self.returns.get(row, ()) if each.n_episodes in (None, n_episodes)
+        )
+        return next(fitting, None)
+
+
 class EnvironmentSettings(Record):
     """What is special in one environment.
 
@@ -210,12 +259,14 @@ class EnvironmentSettings(Record):
     :param expert: in place of the table's
     :param demonstrations: in place of the table's
     :param algorithms: changes to the table's, and further rows; null leaves a row out
+    :param published: what others report, to be shown as theirs
     """
 
     environment: str | None = None
     expert: ExpertSettings | None = None
     demonstrations: Variants | None = None
     algorithms: dict[str, AlgorithmChoice | None] = Field(default_factory=dict)
+    published: Published | None = None
 
 
 class Specification(Record):
@@ -310,8 +361,21 @@ def _with_changes(content: dict[str, Any], changes: Mapping[str, Any]) -> dict[s
         if not isinstance(change, Mapping) or not content.get(key):
             continue
         if key in ("environments", "algorithms"):
-            content[key] = _by_name(content[key])
+            content[key] = _without(_by_name(content[key]), change)
+            changes = {
+                **changes,
+                key: {name: own for name, own in change.items() if own is not None},
+            }
         elif isinstance(content[key], list):  # of demonstrations: in each of them
             content[key] = [changed(entry, change) for entry in content[key]]
             changes = {other: changes[other] for other in changes if other != key}
     return changed(content, changes)
+
+
+def _without(named: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is changed to null (in a file, nothing behind a name is nothing special)."""
+    for name, own in change.items():
+        if own is None and name not in named:
+            near = suggest(name, list(named))
+            raise UnknownNameError(f"there is no {name!r} to leave out of the table{near}")
+    return {name: own for name, own in named.items() if change.get(name, own) is not None}

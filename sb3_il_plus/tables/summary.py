@@ -16,8 +16,10 @@ import numpy as np
 
 from sb3_il_plus.data.reference_scores import ReferenceScores
 from sb3_il_plus.errors import UnknownNameError
+from sb3_il_plus.tables.records import build
 from sb3_il_plus.tables.runs import FINISHED, RunFolder
 from sb3_il_plus.tables.scores import Improvement, Score, improvements, score
+from sb3_il_plus.tables.specification import Published, PublishedReturn
 from sb3_il_plus.tables.statistics import Estimate, estimate, share_above_random
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ class Section:
     :param rows: expert, random policy, then the algorithms in the order of the specification
     :param published: scores to measure by in place of the measured expert and random policy
     :param source: settings that made its demonstrations
+    :param theirs: what others report of it
     """
 
     name: str
@@ -94,6 +97,13 @@ class Section:
     rows: Sequence[Row]
     published: ReferenceScores | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
+    theirs: Published | None = None
+
+    def published_return(self, row: Row) -> PublishedReturn | None:
+        """What others report of a row, learned from as many demonstrations."""
+        if self.theirs is None:
+            return None
+        return self.theirs.of(row.name, self.source.get("n_episodes"))
 
     def mean_of(self, name: str) -> float | None:
         """Mean return of a row, where it exists and has runs."""
@@ -205,14 +215,13 @@ def summarise(folder: RunFolder) -> Table:
             by_section.setdefault(section, {}).setdefault(row, []).append(id_)
     # A job that tasks share comes with the first of them; the order of rows is that of all tasks.
     order = [EXPERT, DEMONSTRATIONS, RANDOM, *(row for rows in by_section.values() for row in rows)]
-    use_published = asked.get("references") == "d4rl"
     sections = [
         _section(
             name,
             {row: by_row[row] for row in sorted(by_row, key=order.index)},
             jobs,
             records,
-            use_published,
+            asked,
         )
         for name, by_row in by_section.items()
     ]
@@ -226,7 +235,7 @@ def _section(
     by_row: Mapping[str, Sequence[str]],
     jobs: Mapping[str, Record],
     records: Mapping[str, Record],
-    use_published: bool,
+    asked: Mapping[str, Any],
 ) -> Section:
     rows = []
     for row, ids in by_row.items():
@@ -236,11 +245,18 @@ def _section(
             rows += _demonstrations_row(records[id_] for id_ in ids if id_ in records)
     environment = jobs[next(iter(by_row.values()))[0]]["settings"]["environment"]
     published = None
-    if use_published:
+    if asked.get("references") == "d4rl":
         with contextlib.suppress(UnknownNameError):
             published = ReferenceScores.d4rl(environment)
     source = jobs[by_row[DEMONSTRATIONS][0]]["settings"] if DEMONSTRATIONS in by_row else {}
-    return Section(name, environment, rows, published, source)
+    return Section(name, environment, rows, published, source, _theirs(asked, environment))
+
+
+def _theirs(asked: Mapping[str, Any], environment: str) -> Published | None:
+    """What the table's specification says that others report of an environment."""
+    special = asked.get("environments") or {}
+    found = special[environment].get("published") if environment in special else None
+    return None if found is None else build(Published, found, f"published of {environment}")
 
 
 def _row(

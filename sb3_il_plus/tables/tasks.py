@@ -6,6 +6,7 @@ the files can be read and fit it, the algorithms apply, and their hyperparameter
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +19,15 @@ from sb3_il_plus.data.formats import load_for
 from sb3_il_plus.data.recipes import parse_recipe
 from sb3_il_plus.data.validation import fit_to
 from sb3_il_plus.environments import make_env
-from sb3_il_plus.errors import DataError, InapplicableError, UserError, suggest
+from sb3_il_plus.errors import (
+    DataError,
+    FileError,
+    InapplicableError,
+    MissingExtraError,
+    UnknownNameError,
+    UserError,
+    suggest,
+)
 from sb3_il_plus.experts.expert import Expert
 from sb3_il_plus.experts.loading import load_expert
 from sb3_il_plus.persistence import constructor_arguments
@@ -179,15 +188,44 @@ def tasks_of(specification: Specification) -> Iterator[Task]:
     :raises UserError: two of them would be the same
     """
     for name, special in specification.environments.items():
-        world = World(special.environment or name, special.expert or specification.expert)
+        environment = special.environment or name
+        world = World(environment, _at_hand(special.expert or specification.expert, environment))
         rows = {
             row: _merged(specification.algorithms.get(row), special.algorithms.get(row))
             for row in dict.fromkeys([*specification.algorithms, *special.algorithms])
             if special.algorithms.get(row, row) is not None
         }
+        if special.published is not None:
+            _check_published(special.published.returns, rows, name)
         variants = special.demonstrations or specification.demonstrations
         for variant, task_name in zip(variants, _names(name, variants), strict=True):
             yield Task(world, variant, task_name, rows)
+
+
+def _check_published(names: Collection[str], rows: Collection[str], environment: str) -> None:
+    """Refuse figures of what neither the table nor the registry knows, such as of a misprint.
+
+    :raises UnknownNameError: names the nearest
+    """
+    known = {*rows, *registry.registry.names(), "expert", "random"}
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(
+                f"{environment}: there is no row {name!r} for a published return to stand in"
+                f"{suggest(name, sorted(known))}"
+            )
+
+
+def _at_hand(expert: ExpertSettings | None, environment: str) -> ExpertSettings | None:
+    """An expert, or the one to take otherwise where its file cannot be read."""
+    while expert is not None and expert.path is not None and expert.otherwise is not None:
+        try:
+            load_expert(expert.path, environment)
+            return expert
+        except (FileError, MissingExtraError) as error:
+            warnings.warn(f"{environment} has another expert: {error}", stacklevel=2)
+            expert = expert.otherwise
+    return expert
 
 
 def check_hyperparameters(spec: AlgorithmSpec, names: Collection[str]) -> None:
