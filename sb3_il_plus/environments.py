@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import is_image_space
@@ -46,6 +48,8 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env:
     :raises MissingExtraError: the environment's package is not installed
     """
     register_namespace(env_id)
+    if env_id.startswith("Acrobot-"):
+        _mend_acrobot()
     try:
         return gym.make(env_id, **kwargs)
     except gym.error.DependencyNotInstalled as error:
@@ -54,6 +58,15 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env:
         raise UnknownNameError(
             f"no environment is called {env_id!r}{suggest(env_id, list(gym.registry))} ({error})"
         ) from error
+
+
+def _mend_acrobot() -> None:
+    """Give gymnasium 0.29's Acrobot a name that NumPy 2 has no more, and without which it falls."""
+    if hasattr(np, "float_") or not gym.__version__.startswith("0."):
+        return
+    from gymnasium.envs.classic_control import acrobot
+
+    acrobot.np = SimpleNamespace(**{**vars(np), "float_": np.float64})
 
 
 def policy_alias(observation_space: spaces.Space, aliases: Collection[str] = ()) -> str:
@@ -105,14 +118,15 @@ def is_placeholder(env: VecEnv | None) -> bool:
     return isinstance(inner, DummyVecEnv) and isinstance(inner.envs[0], _SpacesOnly)
 
 
-def make_vec(env_id: str, n_envs: int = 1, seed: int | None = None) -> VecEnv:
+def make_vec(env_id: str, n_envs: int = 1, seed: int | None = None, **kwargs: Any) -> DummyVecEnv:
     """A `DummyVecEnv` of `n_envs` monitored copies, seeded `seed`, `seed + 1`, and so on.
 
+    :param kwargs: arguments of the environment
     :raises UnknownNameError: no such id
     """
 
     def build() -> gym.Env:
-        return Monitor(make_env(env_id))
+        return Monitor(make_env(env_id, **kwargs))
 
     venv = DummyVecEnv([build] * n_envs)
     if seed is not None:

@@ -56,6 +56,8 @@ ALLOWED = frozenset(
         "gymnasium.utils.seeding:RNG",
         "torch:device",
         "torch.nn.modules.linear:Identity",
+        "imitation.policies.base:NormalizeFeaturesExtractor",
+        "imitation.util.networks:RunningNorm",
     )
 )
 """What a file may name: `"module:name"`, in today's module names."""

@@ -111,6 +111,8 @@ _FUNCTIONS: dict[str, Any] = {
 _CLASS_KINDS = (
     ("stable_baselines3.", (BasePolicy, BaseFeaturesExtractor)),
     ("sb3_contrib.", (BasePolicy, BaseFeaturesExtractor)),
+    ("imitation.policies.", (BaseFeaturesExtractor,)),
+    ("imitation.util.networks:", (th.nn.Module,)),
     ("torch.nn.", (th.nn.Module,)),
     ("torch.optim", (th.optim.Optimizer,)),
 )

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_il_plus import registry, serialization
+from sb3_il_plus.conditional.environments.own import with_own_expert
 from sb3_il_plus.data import Demonstrations
 from sb3_il_plus.data.collect import collect
 from sb3_il_plus.data.formats import load_for
@@ -100,9 +102,10 @@ def _make_demonstrations(job: Job, folder: RunFolder) -> dict[str, Any]:
     elif "recipe" in settings:
         data = _follow_recipe(job, folder)
     else:
+        expert, env = _expert_and_env(job, folder)
         data = collect(
-            _expert_of(job, folder),
-            settings["environment"],
+            expert,
+            env,
             n_episodes=settings["n_episodes"],
             deterministic=settings["deterministic"],
             seed=seed,
@@ -132,7 +135,7 @@ def _follow_recipe(job: Job, folder: RunFolder) -> Demonstrations:
         settings["recipe"],
         n_episodes=settings["n_episodes"],
         n_timesteps=settings.get("n_timesteps"),
-        expert=_expert_of(job, folder),
+        expert=_expert_and_env(job, folder)[0],
         medium=medium.get("algorithm"),
         training=training,
         deterministic=settings["deterministic"],
@@ -142,9 +145,9 @@ def _follow_recipe(job: Job, folder: RunFolder) -> Demonstrations:
 
 def _evaluate_expert(job: Job, folder: RunFolder) -> dict[str, Any]:
     settings = job.settings
-    return _evaluation_result(
-        evaluate(_expert_of(job, folder), **_evaluation_arguments(settings)), settings
-    )
+    expert, env = _expert_and_env(job, folder)
+    arguments = {**_evaluation_arguments(settings), "env": env}
+    return _evaluation_result(evaluate(expert, **arguments), settings)
 
 
 def _evaluate_random(job: Job, folder: RunFolder) -> dict[str, Any]:
@@ -194,10 +197,12 @@ def _build_model(job: Job, folder: RunFolder) -> Any:
     settings = job.settings
     consumes = registry.get(settings["algorithm"]).consumes
     given: dict[str, Any] = dict(settings["hyperparameters"])
-    if "expert" in consumes:
-        given["expert"] = _expert_of(job, folder)
     if "environment" in consumes:
         given["env"] = make_vec(settings["environment"], settings["n_envs"])
+    if "expert" in consumes:
+        given["expert"], env = _expert_and_env(job, folder)
+        if isinstance(env, VecEnv):
+            given["env"] = env
     if "demonstrations" in consumes:
         given["demonstrations"] = folder.artifact_path(
             "demonstrations", job.needs["demonstrations"]
@@ -206,7 +211,7 @@ def _build_model(job: Job, folder: RunFolder) -> Any:
 
 
 def _measure(job: Job, folder: RunFolder) -> dict[str, Any]:
-    settings, expert = job.settings, _expert_of(job, folder)
+    settings, expert = job.settings, _expert_and_env(job, folder)[0]
     agent = expert
     if "training" in job.needs:
         agent = _agent_of(job, folder, "training")
@@ -230,8 +235,12 @@ def effective_hyperparameters(model: Any) -> dict[str, Any]:
     return values
 
 
-def _expert_of(job: Job, folder: RunFolder) -> Expert:
-    return _agent_of(job, folder, "expert")
+def _expert_and_env(job: Job, folder: RunFolder) -> tuple[Expert, str | VecEnv]:
+    """The expert, and where it acts: one that the environment brings, in the copy made for it."""
+    environment = job.settings["environment"]
+    if job.settings.get("own_expert"):
+        return with_own_expert(environment, job.settings.get("n_envs", 1))
+    return _agent_of(job, folder, "expert"), environment
 
 
 def _agent_of(job: Job, folder: RunFolder, role: str) -> Expert:

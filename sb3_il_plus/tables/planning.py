@@ -22,6 +22,9 @@ from sb3_il_plus.tables.jobs import Cell, Job, package_digest
 from sb3_il_plus.tables.specification import Specification
 from sb3_il_plus.tables.tasks import Task, tasks_of
 
+_NOT_TRAINING = {"path", "otherwise", "own"}
+"""Settings of an expert that say nothing of how one is trained."""
+
 
 def plan(specification: Specification) -> list[Job]:
     """The jobs of a table, each after those that it needs.
@@ -79,19 +82,17 @@ class _PlannedTask:
         """Evaluations with one seed, and the trainings that follow no other."""
         shared = self._shared(run)
         jobs = [self._job("random evaluation", "random", shared, {})]
-        if self.expert is not None:
-            needs = {"expert": self.expert.id}
-            jobs.append(self._job("expert evaluation", "expert", shared, needs))
+        if self.task.world.expert is not None:
+            asking, needs = _asking(self.expert)
+            jobs.append(self._job("expert evaluation", "expert", {**shared, **asking}, needs))
         for row, settings in self.trainings.items():
             if self.task.algorithms[row].follows is not None:
                 continue
             consumes = registry.get(settings["algorithm"]).consumes
-            needs = {}
+            asking, needs = _asking(self.expert) if "expert" in consumes else ({}, {})
             if "demonstrations" in consumes:
                 needs["demonstrations"] = self.demonstrations.id
-            if "expert" in consumes and self.expert is not None:
-                needs["expert"] = self.expert.id
-            jobs.append(self._training(row, run, settings, needs))
+            jobs.append(self._training(row, run, {**settings, **asking}, needs))
         return jobs
 
     def following(self, run: int, trained: Mapping[Cell, Job]) -> Iterator[Job]:
@@ -143,7 +144,7 @@ class _PlannedTask:
 
 def _expert_job(task: Task, specification: Specification, is_one_of_many: bool) -> Job | None:
     expert, world = task.world.expert, task.world
-    if expert is None:
+    if expert is None or expert.own:
         return None
     label = f"expert in {world.environment}" if is_one_of_many else "expert"
     settings: dict[str, Any] = {"environment": world.environment}
@@ -151,7 +152,7 @@ def _expert_job(task: Task, specification: Specification, is_one_of_many: bool) 
     if world.saved_expert is not None and expert.path is not None:
         settings["weights"] = _weights_digest(world.saved_expert)
         return Job("expert", label, settings, inputs={"path": expert.path}, time_limit=limit)
-    settings |= expert.model_dump(exclude={"path", "otherwise"})
+    settings |= expert.model_dump(exclude=_NOT_TRAINING)
     return Job("expert", label, settings, time_limit=limit)
 
 
@@ -169,14 +170,15 @@ def _demonstrations_job(
         "seed": child_seed(specification.seed, "demonstrations"),
         **{key: value for key, value in special.items() if value},
     }
-    needs, inputs = {}, {}
+    needs: dict[str, str] = {}
+    inputs = {}
     if task.data is not None and wanted.path is not None:
         settings["data"] = task.data.fingerprint()
         inputs["path"] = wanted.path
     else:
         settings["deterministic"] = wanted.deterministic
-        assert expert is not None
-        needs["expert"] = expert.id
+        asking, needs = _asking(expert)
+        settings |= asking
         if wanted.recipe is not None:
             settings["medium"] = _medium(task)
     return Job(
@@ -190,11 +192,16 @@ def _demonstrations_job(
     )
 
 
+def _asking(expert: Job | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings and needs of a job that asks the expert; without a job of its own, it needs none."""
+    return ({"own_expert": True}, {}) if expert is None else ({}, {"expert": expert.id})
+
+
 def _medium(task: Task) -> dict[str, Any] | None:
     """How the agent of medium quality is trained, where a recipe asks for one."""
     expert, wanted = task.world.expert, task.demonstrations
     if wanted.medium is None and expert is not None and expert.algorithm is not None:
-        return expert.model_dump(exclude={"path", "otherwise"})
+        return expert.model_dump(exclude=_NOT_TRAINING)
     return None if wanted.medium is None else {"algorithm": wanted.medium}
 
 

@@ -43,10 +43,11 @@ _OTHER_ROWS = ("expert", "random", "demonstrations")
 
 
 class ExpertSettings(Record):
-    """Where the expert comes from: a file or folder, or an algorithm that trains one.
+    """Where the expert comes from: a file or folder, an algorithm, or the environment itself.
 
     :param path: what `load_expert` reads
     :param algorithm: what `train_expert` trains with; its result is cached across tables
+    :param own: whether it is the one that the environment brings, as those with commands do
     :param timesteps: training budget; None for the tuned one
     :param hyperparameters: None for the tuned ones
     :param seed: of the expert's training, apart from the table's own seed
@@ -56,6 +57,7 @@ class ExpertSettings(Record):
 
     path: str | None = None
     algorithm: str | None = None
+    own: bool = False
     timesteps: Count | None = None
     hyperparameters: dict[str, Any] | None = None
     seed: NonNegativeInt = 0
@@ -63,10 +65,10 @@ class ExpertSettings(Record):
 
     @model_validator(mode="after")
     def _one_source(self) -> ExpertSettings:
-        if (self.path is None) == (self.algorithm is None):
-            raise ValueError("give either a path or an algorithm")
+        if (self.path is not None) + (self.algorithm is not None) + self.own != 1:
+            raise ValueError("give either a path or an algorithm, or own: true")
         if self.otherwise is not None and self.path is None:
-            raise ValueError("otherwise is for a path that may not be there, not for an algorithm")
+            raise ValueError("otherwise is for a path that may not be there")
         return self
 
 

@@ -249,14 +249,15 @@ def _section(
         with contextlib.suppress(UnknownNameError):
             published = ReferenceScores.d4rl(environment)
     source = jobs[by_row[DEMONSTRATIONS][0]]["settings"] if DEMONSTRATIONS in by_row else {}
-    return Section(name, environment, rows, published, source, _theirs(asked, environment))
+    return Section(name, environment, rows, published, source, _theirs(asked, name))
 
 
-def _theirs(asked: Mapping[str, Any], environment: str) -> Published | None:
-    """What the table's specification says that others report of an environment."""
-    special = asked.get("environments") or {}
-    found = special[environment].get("published") if environment in special else None
-    return None if found is None else build(Published, found, f"published of {environment}")
+def _theirs(asked: Mapping[str, Any], task: str) -> Published | None:
+    """What the table's specification says that others report of a task's environment."""
+    for name, special in (asked.get("environments") or {}).items():
+        if f"{task},".startswith(f"{name},") and (found := special.get("published")):
+            return build(Published, found, f"published of {name}")
+    return None
 
 
 def _row(
@@ -270,7 +271,7 @@ def _row(
     if results and "training_seconds" in results[0]:
         figures = _training_figures(results, needed.get("demonstrations"))
     elif results and name == EXPERT:
-        figures = _expert_figures(needed["expert"])
+        figures = _expert_figures(needed.get("expert"))
     return Row(
         name,
         [result["mean_return"] for result in results],

@@ -14,6 +14,7 @@ from functools import cached_property
 from gymnasium import spaces
 
 from sb3_il_plus import registry
+from sb3_il_plus.conditional.environments.own import with_own_expert
 from sb3_il_plus.data import Demonstrations
 from sb3_il_plus.data.formats import load_for
 from sb3_il_plus.data.recipes import parse_recipe
@@ -82,6 +83,9 @@ class World:
         :raises UserError: something is missing or does not fit
         """
         _ = self.spaces, self.saved_expert
+        if self.expert is not None and self.expert.own:
+            _, venv = with_own_expert(self.environment)
+            venv.close()
         if self.expert is not None and self.expert.algorithm is not None:
             spec = registry.get_online(self.expert.algorithm, "expert")
             if reason := spec.refusal(*self.spaces):
@@ -171,6 +175,11 @@ class Task:
         wanted, expert = self.demonstrations, self.world.expert
         if wanted.recipe is None:
             return
+        if expert is not None and expert.own:
+            raise UserError(
+                f"the recipe {wanted.recipe!r} is followed by trained agents, and this expert is "
+                "the environment's own: give n_episodes alone"
+            )
         names = {part.name for part in parse_recipe(wanted.recipe)}
         needs_medium = not names.isdisjoint({"medium", "medium-replay"})
         if wanted.medium is not None:

@@ -324,3 +324,20 @@ def test_all_published_agents_of_the_zoo_load():
 )
 def test_published_agents_reach_their_published_return(agent, env_id, least):
     assert evaluate(load_expert(AGENTS / agent, env_id), env_id, 8, seed=0).mean_return > least
+
+
+def test_agents_of_imitation_are_read(tmp_path):
+    """Those that HumanCompatibleAI published standardise what they see in their policy."""
+    policies = pytest.importorskip("imitation.policies.base")
+    networks = pytest.importorskip("imitation.util.networks")
+    arguments = {
+        "features_extractor_class": policies.NormalizeFeaturesExtractor,
+        "features_extractor_kwargs": {"normalize_class": networks.RunningNorm},
+    }
+    env = Stub(VECTOR, FORCE)
+    agent = PPO("MlpPolicy", env, **ON_POLICY, policy_kwargs=arguments, device="cpu").learn(8)
+    agent.save(tmp_path / "agent.zip")
+    expert = load_expert(tmp_path / "agent.zip", env)
+    seen = np.stack([VECTOR.sample() for _ in range(4)])
+    expected = agent.predict(seen, deterministic=True)[0]
+    np.testing.assert_array_equal(expert.predict(seen, deterministic=True)[0], expected)

@@ -20,6 +20,7 @@ from sb3_il_plus.experts.expert import Expert, as_expert
 from sb3_il_plus.experts.wrappers import (
     Flatten,
     FrameStack,
+    LeaveOut,
     MaskVelocity,
     ObservationStatistics,
     TimeFeature,
@@ -294,3 +295,23 @@ def test_environments_that_have_the_wrappers_and_those_that_are_missing(agent):
 def test_as_expert_keeps_experts(agent):
     expert = load_expert(agent[0], "CartPole-v1")
     assert as_expert(expert, expert.observation_space, expert.action_space) is expert
+
+
+def test_an_agent_acts_in_seals_form_of_its_environment(tmp_path):
+    """What `seals` shows beside is the position, which the agent was never shown."""
+    agent = PPO("MlpPolicy", "Hopper-v4", n_steps=8, batch_size=8, device="cpu")
+    agent.save(tmp_path / "Hopper-v4.zip")
+    (tmp_path / "Hopper-v4").mkdir()
+    (tmp_path / "Hopper-v4" / "args.yml").write_text("{algo: ppo, env: Hopper-v4}")
+    expert = load_expert(tmp_path, "seals/Hopper-v1")
+    assert expert.wrappers == (LeaveOut(1),)
+    seen = expert.observation_space.sample()[None].clip(-5, 5)
+    expected = agent.predict(seen[:, 1:], deterministic=True)[0]
+    np.testing.assert_allclose(expert.predict(seen, deterministic=True)[0], expected, atol=1e-6)
+    expert.save(tmp_path / "again.zip")
+    again = load_expert(tmp_path / "again.zip", "seals/Hopper-v1")
+    np.testing.assert_allclose(again.predict(seen, deterministic=True)[0], expected, atol=1e-6)
+    with pytest.raises(FileError, match="do not fit"):
+        load_expert(tmp_path, "seals/HalfCheetah-v1")
+    with pytest.raises(InapplicableError, match="has no first components"):
+        LeaveOut(1).output_space(spaces.Discrete(3))

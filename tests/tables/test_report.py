@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import struct
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from rich.console import Console
 from table_records import Records
 
+from sb3_il_plus.tables.page import to_html
 from sb3_il_plus.tables.report import to_csv, to_latex, to_markdown, to_rich, write_report
 from sb3_il_plus.tables.runs import RunFolder
 from sb3_il_plus.tables.summary import Table, summarise
@@ -90,6 +93,50 @@ def test_published_references(folder: RunFolder) -> None:
     assert "- Hopper-v4 is measured by D4RL's reference scores, -20.3 for random" in to_markdown(
         table
     )
+
+
+def test_others_figures_stand_beside_ours(folder: RunFolder) -> None:
+    figures = {
+        "bc": [{"n_episodes": 3, "value": 7}, {"n_episodes": 10, "value": 55.25, "spread": 4}],
+        "gail": {"value": 2, "interval": [1, 3]},
+        "expert": {"value": 1234.5},
+    }
+    special = {"published": {"source": "A paper & its table, 5 runs", "returns": figures}}
+    content = {"environments": {"Pole-v0": special, "Hopper-v4": {}}}
+    folder.write_text("specification.yaml", yaml.safe_dump(content))
+    jobs = json.loads((folder.path / "jobs.json").read_text())
+    made = {
+        "id": "d",
+        "kind": "demonstrations",
+        "settings": {"environment": "Pole-v0", "n_episodes": 10},
+        "needs": {},
+        "cells": [["Pole-v0", "demonstrations"]],
+    }
+    folder.write_text("jobs.json", json.dumps([made, *jobs]))
+    table = summarise(folder)
+    text = to_markdown(table)
+    pole, hopper = text[text.index("## Pole") :].split("## Hopper")
+    assert "| algorithm | return | published return | % of expert |" in pole
+    assert "± 65.7 | 55.2 ± 4.0 |" in pole, "that of as many demonstrations"
+    assert "| 2 [1, 3] |" in pole and "| 1,234.5 |" in pole
+    assert "published return" not in hopper[: hopper.index("- return")]
+    note = "published return in Pole-v0: not ours, but of A paper & its table, 5 runs"
+    assert f"- {note}" in text
+    assert r"bc & 30.0 $\pm$ 65.7 & 55.2 $\pm$ 4.0 &" in to_latex(table)
+    assert note.replace("&", "&amp;") in to_html(table, {})
+    rows = {row["algorithm"]: row for row in csv.DictReader(io.StringIO(to_csv(table)))}
+    bc, gail = rows["bc"], rows["gail"]
+    assert bc["published_return"] == "", "the last of this name is Hopper's"
+    assert [gail[f"published_{key}"] for key in ("return", "spread", "low", "high")] == [
+        "2.0",
+        "",
+        "1.0",
+        "3.0",
+    ]
+    assert gail["published_source"] == "A paper & its table, 5 runs"
+    output = io.StringIO()
+    Console(file=output, width=100).print(to_rich(table))
+    assert "published" in output.getvalue()
 
 
 def test_markdown(table: Table) -> None:

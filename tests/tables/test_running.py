@@ -61,6 +61,37 @@ def test_demonstrations_of_a_recipe_with_flaws(tmp_path: Path, expert_path: Path
     assert data.metadata["corruption"][0]["random_actions"] == 0.5
 
 
+def test_the_environments_own_expert_is_recorded_measured_and_asked(tmp_path: Path) -> None:
+    content = {
+        "environments": ["sb3_il_plus/Driving-v0"],
+        "expert": {"own": True},
+        "demonstrations": {"n_episodes": 2},
+        "algorithms": {
+            "branched": {"algorithm": "conditional_bc", "timesteps": 3},
+            "unconditional": {
+                "algorithm": "conditional_bc",
+                "timesteps": 3,
+                "hyperparameters": {"policy": "UnconditionalPolicy"},
+            },
+            "dagger": {"timesteps": 60, "hyperparameters": {"rollout_round_min_timesteps": 60}},
+        },
+        "n_seeds": 1,
+        "n_eval_episodes": 3,
+        "n_curve_points": 0,
+    }
+    folder = RunFolder(tmp_path)
+    folder.prepare()
+    results = {}
+    for job in plan(build(Specification, content, "test")):
+        record = execute(job, folder)
+        assert record["status"] == "finished", record["error"]
+        results[job.label] = record["result"]
+    assert results["expert run 0"]["returns"] == [1.0, 1.0, 1.0]
+    assert results["demonstrations"]["returns"] == [1.0, 1.0]
+    assert results["dagger run 0"]["expert_queries"] >= 60
+    assert results["unconditional run 0"]["timesteps"] == 3
+
+
 def test_curve_is_evenly_spread_and_leaves_no_trace(demonstrations: Demonstrations) -> None:
     parameters = []
     for callback in (None, CurveCallback("CartPole-v1", 100, 4, 2, seed=0)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,10 @@ GOOD: dict[str, Any] = {
     "demonstrations": {"n_episodes": 10},
     "algorithms": {"bc": {"timesteps": 100, "hyperparameters": {"batch_size": 8}}},
 }
+
+
+def _published(figure: dict[str, Any], source: str = "theirs") -> dict[str, Any]:
+    return {"environments": {"A-v0": {"published": {"source": source, "returns": {"bc": figure}}}}}
 
 
 def test_yaml_round_trip(tmp_path: Path) -> None:
@@ -73,6 +79,15 @@ def test_counts_may_be_written_as_powers_of_ten() -> None:
         ),
         ({"algorithms": {"bc": {"n_envs": 0}}}, "algorithms.bc.n_envs=0: input should be greater"),
         ({"expert": {"path": "a.zip", "algorithm": "ppo"}}, "either a path or an algorithm"),
+        ({"expert": {"own": True, "algorithm": "ppo"}}, "path or an algorithm, or own: true"),
+        (
+            {"expert": {"algorithm": "ppo", "otherwise": {"algorithm": "sac"}}},
+            "expert: otherwise is for a path that may not be there",
+        ),
+        (_published({"value": 1, "spread": 1, "interval": [0, 2]}), "either a spread or an interv"),
+        (_published({"value": 3, "interval": [0, 2]}), "the interval [0.0, 2.0] does not hold 3"),
+        (_published({"value": 3, "std": 2}), "unknown key 'environments.A-v0.published.returns.bc"),
+        (_published({"value": 3}, source=""), "environments.A-v0.published.source=''"),
         ({"expert": None}, "without an expert, demonstrations need a path"),
         ({"demonstrations": {}}, "demonstrations.0: give a path, n_episodes, or both"),
         (
@@ -122,6 +137,32 @@ def test_every_shipped_preset_is_valid(name: str) -> None:
             found = presets.preset(algorithm, name, generator)
             assert generator is None or found.hyperparameters["generator"] == generator
             check_hyperparameters(registry.get(algorithm), found.hyperparameters)
+
+
+@pytest.mark.parametrize("body", ["Ant", "HalfCheetah", "Hopper", "Swimmer", "Walker2d"])
+def test_presets_of_seals_are_imitations_own_hyperparameters(body: str) -> None:
+    """Every number in them is that of the file that `imitation` brings."""
+    folder = resources.files("imitation.scripts.config") / "tuned_hps"
+    short = {"HalfCheetah": "half_cheetah", "Walker2d": "walker"}.get(body, body.lower())
+    for algorithm in ("bc", "dagger", "gail", "airl"):
+        file = folder / f"{algorithm}_seals_{short}_best_hp_eval.json"
+        theirs = _numbers(json.loads(file.read_text()))
+        ours = presets.preset(algorithm, f"seals/{body}-v1")
+        own = _numbers(ours.hyperparameters)
+        assert len(own - {32, 64}) >= 2
+        if algorithm in ("gail", "airl"):
+            n_steps = ours.hyperparameters["generator_kwargs"]["n_steps"]
+            own = (own - {n_steps}) | {n_steps * ours.n_envs, ours.timesteps}
+        own -= {32, 64}  # layers, which a FeedForward32Policy has without saying so
+        assert own <= theirs
+
+
+def _numbers(value: Any) -> set[float]:
+    if isinstance(value, dict):
+        return set().union(*map(_numbers, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(_numbers, value))
+    return {value} if isinstance(value, (int, float)) and not isinstance(value, bool) else set()
 
 
 def test_a_preset_comes_before_the_default_one() -> None:

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from sb3_il_plus.errors import FileError, InapplicableError, UnknownNameError, UserError
+from sb3_il_plus.environments import make_env
+from sb3_il_plus.errors import (
+    FileError,
+    InapplicableError,
+    MissingExtraError,
+    UnknownNameError,
+    UserError,
+)
+from sb3_il_plus.experts import hub
 from sb3_il_plus.tables.jobs import Job
 from sb3_il_plus.tables.planning import plan
 from sb3_il_plus.tables.presets import preset
@@ -175,6 +183,29 @@ def test_quality_and_noise() -> None:
             "two of the demonstrations are the",
         ),
         (
+            {
+                "environments": {
+                    "CartPole-v1": {"published": {"source": "a", "returns": {"bcx": {"value": 1}}}}
+                }
+            },
+            UnknownNameError,
+            "CartPole-v1: there is no row 'bcx' for a published return to stand in; did you mean",
+        ),
+        (
+            {"environments": ["CartPole-v1"], "expert": {"own": True}},
+            InapplicableError,
+            "CartPole-v1 brings no expert of its own; name an algorithm that trains one",
+        ),
+        (
+            {
+                "environments": ["sb3_il_plus/Driving-v0"],
+                "expert": {"own": True},
+                "demonstrations": {"n_timesteps": 9, "recipe": "expert"},
+            },
+            UserError,
+            "the recipe 'expert' is followed by trained agents, and this expert is the environm",
+        ),
+        (
             {"demonstrations": {"n_episodes": 2, "recipe": "medum"}},
             UserError,
             "there is no recipe 'medum'; did you mean 'medium'",
@@ -193,15 +224,36 @@ def test_quality_and_noise() -> None:
 def test_refusals(
     expert_path: Path, changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    if "expert" in changes:
+    if "path" in changes.get("expert", {}):
         changes = {**changes, "expert": {"path": str(expert_path)}}
     with pytest.raises(error, match=message):
         plan(_specification(**changes))
 
 
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(address: str) -> Path:
+        raise FileError(f"cannot download {address}")
+
+    monkeypatch.setattr(hub, "download", unreachable)
+
+
+def _without_missing_extras(name: str) -> Specification:
+    """A shipped table without the environments whose package is not installed here."""
+    changes: dict[str, Any] = {}
+    for environment in load_specification(name).environments:
+        try:
+            make_env(environment).close()
+        except MissingExtraError as error:
+            assert environment != "sb3_il_plus/Driving-v0" and "pip install" in str(error)
+            changes[environment] = None
+    return load_specification(name, {"environments": changes})
+
+
+@pytest.mark.filterwarnings("ignore:.*has another expert:UserWarning")
 @pytest.mark.parametrize("name", shipped())
-def test_shipped_tables_can_be_planned(name: str) -> None:
-    specification = load_specification(name)
+def test_shipped_tables_can_be_planned(name: str, no_hub: None) -> None:
+    specification = _without_missing_extras(name)
     assert specification.name == name
     jobs = plan(specification)
     tasks = [task.name for task in tasks_of(specification)]
@@ -231,6 +283,45 @@ def test_changes_from_the_command_line(tmp_path: Path) -> None:
         (2, False),
     ]
     assert list(load_specification(path, {"algorithms": ["sqil"]}).algorithms) == ["sqil"]
+
+
+def test_what_is_changed_to_null_is_left_out() -> None:
+    changes = {
+        "environments": {"Pendulum-v1": None},
+        "algorithms": {"gail": None, "bc": {"timesteps": 7}},
+    }
+    found = load_specification("classic", changes)
+    assert list(found.environments) == ["seals/CartPole-v0", "seals/MountainCar-v0", "Acrobot-v1"]
+    assert list(found.algorithms) == ["bc", "dagger", "airl", "sqil", "density"]
+    assert found.algorithms["bc"].timesteps == 7
+    with pytest.raises(UnknownNameError, match=r"no 'gali' to leave out .*did you mean 'gail'"):
+        load_specification("classic", {"algorithms": {"gali": None}})
+
+
+def test_another_expert_where_the_hub_cannot_be_reached(no_hub: None) -> None:
+    expert = {"path": "hub://lab/ppo", "otherwise": {"algorithm": "ppo", "timesteps": 5}}
+    specification = _specification(environments=["CartPole-v1"], expert=expert)
+    with pytest.warns(UserWarning, match=r"CartPole-v1 has another expert: cannot download hub:"):
+        first, *_ = plan(specification)
+    assert first.kind == "expert"
+    assert (first.settings["algorithm"], first.settings["timesteps"]) == ("ppo", 5)
+    assert not {"path", "own", "otherwise"} & set(first.settings)
+
+
+def test_an_expert_of_the_environment_needs_no_job() -> None:
+    specification = _specification(
+        environments=["sb3_il_plus/Driving-v0"],
+        expert={"own": True},
+        demonstrations={"n_episodes": 2},
+        algorithms=["bc", "dagger"],
+        n_seeds=1,
+    )
+    jobs = {job.label: job for job in plan(specification)}
+    rows = ("random", "expert", "bc", "dagger")
+    assert list(jobs) == ["demonstrations", *(f"{row} run 0" for row in rows)]
+    asking = {label for label, job in jobs.items() if job.settings.get("own_expert")}
+    assert asking == {"demonstrations", "expert run 0", "dagger run 0"}
+    assert jobs["bc run 0"].needs == {"demonstrations": jobs["demonstrations"].id}
 
 
 def test_names_that_are_no_table(tmp_path: Path) -> None:
