@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sb3_il_plus.tables.specification import PublishedReturn
+from sb3_il_plus.tables.published import PublishedReturn
 from sb3_il_plus.tables.statistics import Interval
 from sb3_il_plus.tables.summary import Row, Section, Table
 

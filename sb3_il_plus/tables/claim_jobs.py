@@ -65,12 +65,13 @@ def tasks_of_term(named: Sequence[str], known: Sequence[str]) -> Sequence[str]:
 def _of_row(measure: str, task: str, row: str, rows: dict[str, list[Job]]) -> Iterator[Job]:
     if "expert" not in rows or row == "random":
         raise UserError(f"the {measure} of {row!r} in {task} cannot be measured without an expert")
-    expert = rows["expert"][0].needs["expert"]
+    expert = rows["expert"][0]
+    own = {name: True for name in ("own_expert",) if name in expert.settings}
     for job in rows[row]:
-        settings = {
+        settings = own | {
             name: job.settings[name] for name in ("environment", "run", "seed", "n_eval_episodes")
         }
-        needs = {"expert": expert, "demonstrations": rows["demonstrations"][0].id}
+        needs = {**expert.needs, "demonstrations": rows["demonstrations"][0].id}
         if job.kind == "training":
             needs["training"] = job.id
         yield Job(

@@ -16,10 +16,10 @@ import numpy as np
 
 from sb3_il_plus.data.reference_scores import ReferenceScores
 from sb3_il_plus.errors import UnknownNameError
+from sb3_il_plus.tables.published import Published, PublishedReturn
 from sb3_il_plus.tables.records import build
 from sb3_il_plus.tables.runs import FINISHED, RunFolder
 from sb3_il_plus.tables.scores import Improvement, Score, improvements, score
-from sb3_il_plus.tables.specification import Published, PublishedReturn
 from sb3_il_plus.tables.statistics import Estimate, estimate, share_above_random
 
 if TYPE_CHECKING:
