@@ -66,7 +66,7 @@ def _mend_acrobot() -> None:
         return
     from gymnasium.envs.classic_control import acrobot
 
-    acrobot.np = SimpleNamespace(**{**vars(np), "float_": np.float64})
+    vars(acrobot)["np"] = SimpleNamespace(**{**vars(np), "float_": np.float64})
 
 
 def policy_alias(observation_space: spaces.Space, aliases: Collection[str] = ()) -> str:
