@@ -47,13 +47,18 @@ def frozen_in_warmup(model: BaseAlgorithm) -> dict[th.optim.Optimizer, list[nn.P
     optimizer = actor_optimizer(model)
     policy: Any = model.policy
     if isinstance(model, OnPolicyAlgorithm):
-        values = {p for name, p in policy.named_parameters() if _is_value_part(name)}
+        values = set(value_parameters(policy))
         return {optimizer: [p for p in _parameters(optimizer) if p not in values]}
     if not hasattr(policy, "actor"):
         return {}
     frozen = {optimizer: _parameters(optimizer)}
     entropy: th.optim.Optimizer | None = getattr(model, "ent_coef_optimizer", None)
     return frozen if entropy is None else {**frozen, entropy: _parameters(entropy)}
+
+
+def value_parameters(policy: nn.Module) -> list[nn.Parameter]:
+    """The parameters of an actor-critic policy that only estimate values."""
+    return [p for name, p in policy.named_parameters() if _is_value_part(name)]
 
 
 def divergence(policy: Any, reference: Any, observations: Any) -> th.Tensor:

@@ -2,8 +2,9 @@
 
 What a cloned policy can do is usually lost in the first updates (Stable-Baselines3 issue 543): its
 critic knows nothing yet, and off-policy algorithms begin with random actions and an empty replay
-buffer. So here the critic learns first, with the actor frozen; the actor is then held near the
-imitator, less and less; and all actions are the policy's own from the beginning.
+buffer. So here the critic learns first, from demonstrations and then with the actor frozen; the
+actor is then held near the imitator, less and less; and all actions are the policy's own from the
+beginning.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sb3_il_plus.data.replay_mixing import fill_replay_buffer
 from sb3_il_plus.environments import make_env
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.finetuning.callbacks import Anchor, CriticWarmup
+from sb3_il_plus.finetuning.critic import can_fit_critic, fit_critic
 from sb3_il_plus.handover.to_sb3 import HandsOver
 
 WARMUP = 0.1
@@ -38,6 +40,7 @@ def finetune(
     anchor_weight: float = 1.0,
     anchor_timesteps: int | None = None,
     demonstrations: Any = None,
+    critic_updates: int = 2_000,
     initial_std: float | None = None,
     callback: MaybeCallback = None,
     learn_kwargs: dict[str, Any] | None = None,
@@ -57,7 +60,10 @@ def finetune(
     :param anchor_timesteps: environment steps after the warm-up over which it decays; None for half
         of all
     :param demonstrations: with rewards, for the replay buffer of an off-policy algorithm, whose
-        critic then learns from the first step on; None for those that `model` has
+        critic then learns from the first step on, or for the critic of an on-policy one
+        (`fit_critic`); None for those that `model` has
+    :param critic_updates: of an on-policy critic on demonstrations, before the first step; 0 for
+        none
     :param initial_std: standard deviation of actions at first, for on-policy algorithms and
         continuous actions; None for the imitator's
     :param callback: yours, as in SB3
@@ -69,14 +75,15 @@ def finetune(
     """
     if total_timesteps < 1:
         raise UserError(f"total_timesteps={total_timesteps} must be at least 1")
-    learner = _prepare(model, env, algorithm_class, kwargs)
-    if isinstance(learner, OffPolicyAlgorithm):
-        _fill(learner, model, demonstrations)
-    if initial_std is not None:
-        set_std(learner, initial_std)
+    if critic_updates < 0:
+        raise UserError(f"critic_updates={critic_updates} must be at least 0")
     warmup = int(WARMUP * total_timesteps) if warmup_timesteps is None else warmup_timesteps
     decay = int(ANCHORED * total_timesteps) if anchor_timesteps is None else anchor_timesteps
     parts: list[Any] = [Anchor(anchor_weight, decay, delay=warmup), CriticWarmup(warmup)]
+    learner = _prepare(model, env, algorithm_class, kwargs)
+    if initial_std is not None:
+        set_std(learner, initial_std)
+    _show_demonstrations(learner, model, demonstrations, critic_updates)
     callbacks = CallbackList([*parts, *([] if callback is None else [_as_callback(callback)])])
     return learner.learn(total_timesteps, callback=callbacks, **(learn_kwargs or {}))
 
@@ -121,15 +128,23 @@ def _prepare(
     return model
 
 
-def _fill(learner: OffPolicyAlgorithm, model: Any, demonstrations: Any) -> None:
-    """Begin an empty replay buffer with demonstrations, where there are any with rewards."""
+def _show_demonstrations(
+    learner: Any, model: Any, demonstrations: Any, critic_updates: int
+) -> None:
+    """Let the critic learn from demonstrations, where there are any with rewards.
+
+    The model's own do not go into a replay buffer that holds something already.
+    """
+    off_policy = isinstance(learner, OffPolicyAlgorithm)
     if demonstrations is None:
-        assert learner.replay_buffer is not None
         own = getattr(model, "demonstrations", None)
-        if learner.replay_buffer.size() or own is None or own.rewards is None:
+        if own is None or own.rewards is None or (off_policy and learner.replay_buffer.size()):
             return
         demonstrations = own
-    fill_replay_buffer(learner, demonstrations)
+    if off_policy:
+        fill_replay_buffer(learner, demonstrations)
+    elif critic_updates and can_fit_critic(learner):
+        fit_critic(learner, demonstrations, critic_updates)
 
 
 def _as_callback(callback: Any) -> BaseCallback:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import numpy as np
 import torch as th
 
 from sb3_il_plus.data.demonstrations import Demonstrations
+from sb3_il_plus.data.returns import returns_to_go
 from sb3_il_plus.offline.batch import Batch
 from sb3_il_plus.offline.cql import CQL
 
@@ -48,18 +48,3 @@ def calibrated(values: th.Tensor, returns: th.Tensor, n_uniform: int) -> th.Tens
     """
     fixed, of_policy = values.split([1 + n_uniform, values.shape[-1] - 1 - n_uniform], -1)
     return th.cat([fixed, th.maximum(of_policy, returns[:, None])], -1)
-
-
-def returns_to_go(rewards: np.ndarray, offsets: np.ndarray, gamma: float) -> np.ndarray:
-    """Discounted sum of the rewards from each step to its episode's end, shape (N,), float32.
-
-    :param rewards: shape (N,)
-    :param offsets: where episodes begin, and the end of the last one
-    """
-    returns = np.empty(len(rewards), dtype=np.float32)
-    for start, stop in pairwise(offsets):
-        following = 0.0
-        for step in range(stop - 1, start - 1, -1):
-            following = rewards[step] + gamma * following
-            returns[step] = following
-    return returns

@@ -106,7 +106,8 @@ def cells(
 ) -> dict[tuple[str, ...], Callable[[], Rows]]:
     """All that is to be done, in this order."""
     todo: dict[tuple[str, ...], Callable[[], Rows]] = {("references",): references}
-    for seed, name in itertools.product(range(seeds), ("true", *REWARD_NETS)):
+    learned = itertools.product(range(seeds), REWARD_NETS)
+    for seed, name in [*learned, *((seed, "true") for seed in range(seeds))]:
         path = out / f"{name}-{seed}.zip"
         if name != "true":
             todo["imitate", name, str(seed)] = partial(imitate, name, seed, budget, path)

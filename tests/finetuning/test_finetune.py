@@ -1,6 +1,7 @@
 """Fine-tuning: what is frozen stays, what is anchored is pulled back, nothing acts at random."""
 
 import copy
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 import torch as th
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
+from stable_baselines3.common.vec_env import VecNormalize
 from torch.distributions import Categorical, kl_divergence
 
 from sb3_il_plus import BC, IQL, Demonstrations, evaluate, finetune
-from sb3_il_plus.errors import InapplicableError, UserError
+from sb3_il_plus.data.returns import returns_to_go
+from sb3_il_plus.errors import DataError, InapplicableError, UserError
 from sb3_il_plus.finetuning.callbacks import Anchor, CriticWarmup
+from sb3_il_plus.finetuning.critic import fit_critic
 from sb3_il_plus.finetuning.parts import divergence
 from sb3_il_plus.testing.environments import echo_demonstrations, make_echo
 
@@ -26,8 +30,10 @@ KINDS = [
 ]
 
 
-def cloned(policy_of="ppo", action="Discrete", n=150, observation="Box"):
+def cloned(policy_of="ppo", action="Discrete", n=150, observation="Box", rewards=False):
     demos = echo_demonstrations(observation, action, seed=0)
+    if not rewards:
+        demos = replace(demos, rewards=None)
     policy = "MultiInputPolicy" if observation == "Dict" else "MlpPolicy"
     return BC(policy, None, demos, policy_of=policy_of, **SMALL).learn(n)
 
@@ -105,6 +111,80 @@ def test_no_action_is_random():
     finetune(clone, make_echo("Box", "Box"), 20, warmup_timesteps=20, callback=watch)
     expected, _ = clone.predict(np.concatenate(watch.observations), deterministic=True)
     np.testing.assert_allclose(np.concatenate(watch.actions), expected, atol=1e-5)
+
+
+class TestCriticOnDemonstrations:
+    def test_it_learns_the_returns_and_nothing_else_changes(self):
+        clone = cloned(rewards=True)
+        plain, told = (clone.to_sb3(gamma=0.5, **PLAIN) for _ in range(2))
+        fit_critic(told, clone.demonstrations, 300, learning_rate=1e-2)
+        data = clone.demonstrations
+        wanted = returns_to_go(data.rewards, data.offsets, 0.5)
+        observations = plain.policy.obs_to_tensor(data.observations_at(np.arange(len(data))))[0]
+        errors = [
+            np.abs(model.policy.predict_values(observations).detach().flatten().numpy() - wanted)
+            for model in (plain, told)
+        ]
+        assert errors[1].mean() < 0.5 * errors[0].mean()
+        before, after = actor_state(plain), actor_state(told)
+        assert all(th.equal(after[name], value) for name, value in before.items())
+
+    @pytest.mark.parametrize(("ended", "worth"), [("terminations", 1.375), ("truncations", 4.0)])
+    def test_what_was_cut_goes_on(self, ended, worth):
+        """A reward of 1 in both steps, in a state that never changes."""
+        episode = {
+            "observations": np.zeros((3, 1)),
+            "actions": [0, 0],
+            "rewards": [1.0, 1.0],
+            ended: [False, True],
+        }
+        demos = Demonstrations.from_columns(
+            {"terminations": [False] * 2, "truncations": [False] * 2, **episode, "offsets": [0, 2]},
+            gym.spaces.Box(-1, 1, (1,)),
+            gym.spaces.Discrete(2),
+        )
+        model = BC("MlpPolicy", None, demos, batch_size=1, **SMALL).to_sb3(gamma=0.75, **PLAIN)
+        fit_critic(model, demos, 600, batch_size=1, learning_rate=1e-2)
+        value = model.policy.predict_values(th.zeros(1, 1)).item()
+        assert value == pytest.approx(worth, rel=0.15)
+
+    def test_it_is_part_of_the_recipe(self):
+        class First(BaseCallback):
+            def _on_training_start(self):
+                states = self.model.policy.obs_to_tensor(np.zeros((1, 3)))[0]
+                self.value = self.model.policy.predict_values(states).item()
+
+            def _on_step(self):
+                return True
+
+        values = {}
+        clone = cloned(n=1, rewards=True)
+        env = make_echo("Box", "Discrete")
+        shifted = replace(clone.demonstrations, rewards=clone.demonstrations.rewards - 10)
+        for name, given in {
+            "default": {"demonstrations": shifted, "critic_updates": 200},
+            "none": {"demonstrations": shifted, "critic_updates": 0},
+        }.items():
+            first = First()
+            finetune(clone, env, 16, callback=first, **given, **PLAIN)
+            values[name] = first.value
+        scaled = VecNormalize(make_echo("Box", "Discrete"), norm_obs=False)
+        finetune(clone, scaled, 16, callback=first, demonstrations=shifted, **PLAIN)
+        assert values["default"] < values["none"] - 2
+        assert first.value == pytest.approx(values["none"], abs=1e-3)
+
+    def test_demonstrations_without_rewards(self):
+        clone = cloned(n=1)
+        with pytest.raises(
+            DataError, match="have no rewards, which a critic learns from; critic_u"
+        ):
+            finetune(
+                clone,
+                make_echo("Box", "Discrete"),
+                16,
+                demonstrations=clone.demonstrations,
+                **PLAIN,
+            )
 
 
 class TestDivergence:
@@ -245,15 +325,10 @@ def test_offline_policies_go_on_with_their_data():
 
 
 def test_demonstrations_with_rewards_fill_the_replay_buffer():
-    clone = cloned("sac", "Box")
+    clone = cloned("sac", "Box", rewards=True)
     tuned = finetune(clone, make_echo("Box", "Box"), 10, warmup_timesteps=0)
     assert tuned.replay_buffer.size() == len(clone.demonstrations) + 10
-    columns = clone.demonstrations.columns()
-    columns.pop("rewards")
-    spaces = clone.demonstrations.observation_space, clone.demonstrations.action_space
-    bare = BC(
-        "MlpPolicy", None, Demonstrations.from_columns(columns, *spaces), policy_of="sac", **SMALL
-    )
+    bare = cloned("sac", "Box")
     assert finetune(bare, make_echo("Box", "Box"), 10).replay_buffer.size() == 10
 
 
@@ -280,6 +355,7 @@ class TestRefusals:
         for given, message in (
             ({"warmup_timesteps": -1}, "warmup_timesteps=-1 must be at least 0"),
             ({"anchor_weight": -1.0}, "anchor_weight=-1.0 must be at least 0"),
+            ({"critic_updates": -1}, "critic_updates=-1 must be at least 0"),
             ({"anchor_timesteps": -5}, "anchor_timesteps=-5 must be at least 0"),
         ):
             with pytest.raises(UserError, match=message):

@@ -11,7 +11,7 @@ from sb3_il_plus.offline.actor_critic import Critics, squared_error, stacked_act
 from sb3_il_plus.offline.batch import Batch, Noise
 from sb3_il_plus.offline.bcq import soft_clipped, vae_loss
 from sb3_il_plus.offline.bcq_policy import perturbed
-from sb3_il_plus.offline.cal_ql import calibrated, returns_to_go
+from sb3_il_plus.offline.cal_ql import calibrated
 from sb3_il_plus.offline.cql import conservative_gap, cql_actions
 from sb3_il_plus.offline.crr import crr_weights
 from sb3_il_plus.offline.edac import slope_similarity
@@ -326,11 +326,6 @@ def test_noise():
 
 
 # -- Cal-QL ----------------------------------------------------------------------------------------
-
-
-def test_returns_to_go_end_with_their_episode():
-    rewards, offsets = np.array([1.0, 2.0, 4.0, 8.0]), np.array([0, 3, 4])
-    assert returns_to_go(rewards, offsets, 0.5).tolist() == [3.0, 4.0, 4.0, 8.0]
 
 
 def test_values_of_the_policys_actions_do_not_fall_below_the_returns():
