@@ -32,7 +32,8 @@ def table(
         str,
         typer.Argument(
             metavar="NAME|FILE",
-            help="A table that comes with the package (classic, quickstart), or a YAML file.",
+            help="A table that comes with the package (quickstart, classic, seals, gail-paper, "
+            "conditional, claims, offline-classic, offline-mujoco), or a YAML file.",
         ),
     ],
     settings: Annotated[
