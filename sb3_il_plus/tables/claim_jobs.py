@@ -63,8 +63,10 @@ def tasks_of_term(named: Sequence[str], known: Sequence[str]) -> Sequence[str]:
 
 
 def _of_row(measure: str, task: str, row: str, rows: dict[str, list[Job]]) -> Iterator[Job]:
-    if "expert" not in rows or row == "random":
-        raise UserError(f"the {measure} of {row!r} in {task} cannot be measured without an expert")
+    if "expert" not in rows:
+        raise UserError(f"{measure} is measured by an expert, and {task} has none")
+    if row == "random":
+        raise UserError(f"{measure} is measured of agents, not of random actions (in {task})")
     expert = rows["expert"][0]
     own = {name: True for name in ("own_expert",) if name in expert.settings}
     for job in rows[row]:
