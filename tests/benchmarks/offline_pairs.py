@@ -108,9 +108,9 @@ CONTINUOUS_PAIRS = [
     Pair(
         CONTINUOUS,
         "crr",
-        {"beta": 0.1, "tau": 1.0, "target_update_interval": 100},
+        {"beta": 0.1, "target_update_interval": 1},
         "CRR",
-        {"beta": 0.1},
+        {"beta": 0.1, "target_update_type": "soft"},
     ),
     Pair(
         CONTINUOUS,
@@ -131,7 +131,11 @@ CONTINUOUS_PAIRS = [
     ),
     Pair(CONTINUOUS, "sac_n", {}),
     Pair(CONTINUOUS, "edac", {}),
-    Pair(CONTINUOUS, "xql", {"loss_temp": 1.0}),
+    Pair(
+        CONTINUOUS,
+        "xql",
+        {"loss_temp": 0.1, "beta": 10.0, "decay_actor_learning_rate": False},
+    ),
     Pair(
         CONTINUOUS,
         "percentile_bc",
@@ -159,7 +163,7 @@ DISCRETE_PAIRS = [
     ),
     Pair(DISCRETE, "offline_dqn", COPYING, "DoubleDQN", THEIR_COPYING),
     Pair(DISCRETE, "discrete_awac", {"lam": 0.1}),
-    Pair(DISCRETE, "discrete_crr", {"beta": 0.1, "tau": 1.0}),
+    Pair(DISCRETE, "discrete_crr", {"beta": 0.1} | COPYING),
     Pair(DISCRETE, "percentile_bc", {"percentage": 10.0} | CLONING, shared=SUPERVISED),
     Pair(DISCRETE, "decision_transformer", TRANSFORMER, shared=()),
 ]
