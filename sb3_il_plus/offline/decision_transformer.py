@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, NoReturn, Unpack
 
 import numpy as np
 import torch as th
@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_il_plus.algorithm import CommonArguments, DemonstrationAlgorithm
 from sb3_il_plus.data.demonstrations import Demonstrations
 from sb3_il_plus.data.sampling import Batches, to_tensor, to_tensors
-from sb3_il_plus.errors import DataError, UserError
+from sb3_il_plus.errors import DataError, InapplicableError, UserError
 from sb3_il_plus.offline.checks import check_offline_data
 from sb3_il_plus.offline.trajectory_policy import RewardReporter, TrajectoryPolicy
 from sb3_il_plus.randomness import child_generator
@@ -116,6 +116,17 @@ class DecisionTransformer(ValidatedLearning):
     def report_rewards(self, env: VecEnv) -> RewardReporter:
         """An environment to act in that tells the policy what each step earned."""
         return RewardReporter(env, self.policy)
+
+    def learn_online(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: it values nothing, so it cannot tell which of its own actions were good.
+
+        :raises InapplicableError: always
+        """
+        raise InapplicableError(
+            "DecisionTransformer imitates episodes, and has no values that experience could "
+            "correct: collect episodes with it, give them to set_demonstrations beside the data, "
+            "and learn again; or train an algorithm with values, such as IQL"
+        )
 
     # -- set-up --------------------------------------------------------------------------------
 

@@ -16,10 +16,12 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.td3.policies import TD3Policy
 
 from sb3_il_plus.data import columns as col
 from sb3_il_plus.errors import UserError
 from sb3_il_plus.offline.batch import Batch, joined
+from sb3_il_plus.offline.bcq_policy import BCQPolicy
 from sb3_il_plus.offline.experience import Experience, Path, Step
 from sb3_il_plus.offline.graphs import updates_of
 from sb3_il_plus.offline.precision import products_in
@@ -221,8 +223,8 @@ class OnlinePhase:
 
 
 def _default_noise(model: Any) -> ActionNoise | None:
-    """For deterministic policies of continuous actions, which are TD3's."""
-    if not hasattr(model.policy, "actor_target") or not isinstance(model.action_space, spaces.Box):
+    """For deterministic policies of continuous actions: TD3's, but for BCQ's, which draws."""
+    if not isinstance(model.policy, TD3Policy) or isinstance(model.policy, BCQPolicy):
         return None
     size = spaces.flatdim(model.action_space)
     return NormalActionNoise(np.zeros(size), np.full(size, EXPLORATION_NOISE))

@@ -1,13 +1,13 @@
 """What offline algorithms reach, against d3rlpy on the same data with the same hyperparameters.
 
-    pip install d3rlpy
     export PYTHONPATH=tests OMP_NUM_THREADS=1
     python tests/benchmarks/bench_offline_quality.py run offline_quality
     python tests/benchmarks/bench_offline_quality.py report offline_quality
 
 `run` trains every algorithm of ours and of d3rlpy on every data set with every seed. Each result is
 a small file in the folder; what is there with the same settings is not run again, so it can be
-interrupted at any time, and several can run at once. `report` prints the tables.
+interrupted at any time, and several can run at once. `report` prints the tables. Without d3rlpy,
+ours is run alone; docs/offline.md says how to install it.
 """
 
 from __future__ import annotations

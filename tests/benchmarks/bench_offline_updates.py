@@ -1,11 +1,10 @@
 """Updates per second of the offline algorithms, against d3rlpy and against the processor's limit.
 
-    pip install d3rlpy
     OMP_NUM_THREADS=2 python tests/benchmarks/bench_offline_updates.py
 
 Batches of 256, two hidden layers of 256, 17-dimensional observations, 6-dimensional actions. Both
 sides take turns, and medians are compared. Ours is `learn`, with sampling, counting, callbacks and
-logging; d3rlpy's is its sampling and its `update` alone.
+logging; d3rlpy's is its sampling and its `update` alone. docs/offline.md says how to install it.
 
 The limit is what the matrix products of an update would take at the speed of one large product,
 which is measured between the turns.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from offline_data import pendulum
+from random_echo import random_echo
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
@@ -17,12 +18,11 @@ from sb3_il_plus import (
     TD3BC,
     XQL,
     CalQL,
-    Demonstrations,
     OfflineSAC,
     OfflineTD3,
     ReBRAC,
 )
-from sb3_il_plus.testing.environments import HORIZON, EchoEnv, make_echo
+from sb3_il_plus.testing.environments import HORIZON, make_echo
 
 SMALL = {"net_arch": [32, 32]}
 
@@ -46,26 +46,7 @@ EAGER = {
 
 @pytest.fixture(scope="module")
 def random_data():
-    """Episodes of random actions in the echo task, whose returns are about half the expert's."""
-    env, rng = EchoEnv("Box", "Box"), np.random.default_rng(0)
-    observations, actions, rewards = [], [], []
-    for episode in range(150):
-        seen, _ = env.reset(seed=episode)
-        path, over = [seen], False
-        while not over:
-            actions.append(rng.uniform(-1, 1, size=2).astype(np.float32))
-            seen, reward, _, over, _ = env.step(actions[-1])
-            path.append(seen)
-            rewards.append(reward)
-        observations.append(np.stack(path))
-    n = len(observations)
-    return Demonstrations.from_arrays(
-        observations,
-        list(np.reshape(actions, (n, HORIZON, 2))),
-        list(np.reshape(rewards, (n, HORIZON))),
-        truncations=[True] * n,
-        env=env,
-    )
+    return random_echo(150)
 
 
 @pytest.mark.parametrize("algorithm", EAGER, ids=lambda algorithm: algorithm.__name__)

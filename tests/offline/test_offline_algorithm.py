@@ -53,19 +53,21 @@ SB3_CLASSES = {
 """Each algorithm and what `to_sb3` makes of it."""
 
 
-def own_data(n_episodes=4, length=25, terminal=False, seed=0):
-    """Episodes of equal length in a box of actions that is no unit cube."""
+def own_data(n_episodes=4, length=25, terminal=False, seed=0, choices=False):
+    """Episodes of equal length in a box of actions that is no unit cube, or with three choices."""
     rng, n = np.random.default_rng(seed), n_episodes * length
     ends = np.zeros(n, dtype=bool)
     ends[length - 1 :: length] = True
+    box = spaces.Box(np.float32([0, -4]), np.float32([1, 4]))
+    continuous = rng.uniform(box.low, box.high, size=(n, 2)).astype(np.float32)
     return Demonstrations.from_arrays(
         rng.normal(3, 2, size=(n, 3)).astype(np.float32),
-        rng.uniform([0, -4], [1, 4], size=(n, 2)).astype(np.float32),
+        rng.integers(3, size=n) if choices else continuous,
         rng.normal(size=n),
         ends if terminal else np.zeros(n, dtype=bool),
         np.zeros(n, dtype=bool) if terminal else ends,
         observation_space=spaces.Box(-np.inf, np.inf, (3,), np.float32),
-        action_space=spaces.Box(np.float32([0, -4]), np.float32([1, 4])),
+        action_space=spaces.Discrete(3) if choices else box,
     )
 
 
@@ -128,11 +130,12 @@ def test_normalisation_stays_that_of_the_first_data():
 # -- bad input -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", [*SB3_CLASSES, BCQ])
-def test_bad_data_is_refused_with_the_remedy(algorithm):
-    data = own_data()
+@pytest.mark.parametrize("name", WITH_VALUES)
+def test_bad_data_is_refused_with_the_remedy(name):
+    is_discrete = get(name).action_spaces == ("Discrete",)
+    data = own_data(choices=is_discrete)
     bad_rewards, bad_actions = data.rewards.copy(), data.actions.copy()
-    bad_rewards[30], bad_actions[7] = np.nan, [0.5, 9.0]
+    bad_rewards[30], bad_actions[7] = np.nan, 9
     for refused, words in (
         (replace(data, rewards=None), "have no rewards.*rewards=.*BC"),
         (replace(data, rewards=bad_rewards), "rewards.*episode 1.*step 5"),
@@ -140,12 +143,10 @@ def test_bad_data_is_refused_with_the_remedy(algorithm):
         (data[0], "batch_size=32 is larger than the data, which has 25 transitions"),
     ):
         with pytest.raises(DataError, match=words):
-            algorithm("MlpPolicy", None, refused, **QUICK)
-
-
-def test_discrete_data_is_refused():
-    with pytest.raises(InapplicableError, match="td3_bc handles Box actions, not Discrete"):
-        TD3BC("MlpPolicy", None, cartpole("random", n_timesteps=300), **QUICK)
+            make(name, None, demonstrations=refused, **QUICK)
+    kind, other = ("Discrete", "Box") if is_discrete else ("Box", "Discrete")
+    with pytest.raises(InapplicableError, match=f"{name} handles {kind} actions, not {other}"):
+        make(name, None, demonstrations=own_data(choices=not is_discrete), **QUICK)
 
 
 def test_terminals_at_every_time_limit_are_warned_of():

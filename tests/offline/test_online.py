@@ -8,10 +8,12 @@ from offline_data import cartpole, pendulum
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_il_plus import AWAC, CQL, IQL, TD3BC, make
-from sb3_il_plus.errors import UserError
+from sb3_il_plus import AWAC, BC, CQL, IQL, TD3BC, PercentileBC, make
+from sb3_il_plus.catalog import BUILTIN
+from sb3_il_plus.errors import InapplicableError, UserError
 from sb3_il_plus.offline.batch import Batch, joined
 from sb3_il_plus.offline.experience import Experience
+from sb3_il_plus.offline.online import OnlinePhase
 from sb3_il_plus.testing.environments import HORIZON, echo_demonstrations, make_echo
 
 QUICK = {
@@ -44,9 +46,11 @@ def test_experience_keeps_the_newest():
     assert both.rewards.tolist() == [0, 1, 9]
 
 
-@pytest.mark.parametrize(
-    "name", ["iql", "awac", "cql", "cal_ql", "rebrac", "td3_bc", "offline_sac"]
-)
+CONTINUOUS = ["iql", "awac", "cql", "cal_ql", "rebrac", "td3_bc", "offline_sac"]
+CONTINUOUS += ["offline_td3", "bcq", "crr", "xql", "sac_n", "edac"]
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
 def test_half_of_each_batch_is_new(name, monkeypatch):
     data = echo_demonstrations("Box", "Box", n_episodes=20)
     model = make(name, None, demonstrations=data, **QUICK).learn(5)
@@ -70,7 +74,11 @@ def test_half_of_each_batch_is_new(name, monkeypatch):
         assert {len(column) for column in (*given.noise.values(), *given.extras.values())} <= {16}
 
 
-@pytest.mark.parametrize("name", ["offline_dqn", "discrete_cql", "discrete_iql", "discrete_awac"])
+DISCRETE = ["offline_dqn", "discrete_cql", "discrete_iql", "discrete_awac"]
+DISCRETE += ["discrete_bcq", "discrete_crr"]
+
+
+@pytest.mark.parametrize("name", DISCRETE)
 def test_choices(name):
     model = make(name, None, demonstrations=cartpole("medium", n_timesteps=500), **QUICK)
     model.learn_online(gym.make("CartPole-v1"), 60, **SOON)
@@ -140,6 +148,24 @@ def test_a_saved_model_goes_on(tmp_path):
     loaded = CQL.load(tmp_path / "model", env=env, demonstrations=data)
     loaded.learn_online(None, 20, reset_num_timesteps=False, **SOON)
     assert loaded.num_timesteps == 40 and loaded._n_updates == 2 * 13
+
+
+def test_all_others_say_why_they_do_not_go_on():
+    offline = {spec.name for spec in BUILTIN if spec.family == "offline_rl"}
+    assert offline - {*CONTINUOUS, *DISCRETE} == {"decision_transformer", "percentile_bc"}
+    data = echo_demonstrations("Box", "Box", n_episodes=20)
+    model = make("decision_transformer", None, demonstrations=data, seed=0, device="cpu")
+    with pytest.raises(InapplicableError, match="no values that experience could correct"):
+        model.learn_online(make_echo("Box", "Box"), 10)
+    assert issubclass(PercentileBC, BC)  # with which `finetune` goes on
+
+
+def test_what_draws_its_actions_gets_no_noise():
+    data = echo_demonstrations("Box", "Box", n_episodes=20)
+    for name, expected in (("td3_bc", True), ("rebrac", True), ("bcq", False), ("iql", False)):
+        model = make(name, make_echo("Box", "Box"), demonstrations=data, **QUICK)
+        phase = OnlinePhase(model, Experience(10), None, 0.5)
+        assert (phase.action_noise is not None) is expected
 
 
 def test_what_cannot_be_is_refused():
