@@ -1,7 +1,7 @@
 """Success on the driving task, with and without the command: episodes, updates and seeds to choose.
 
-python tests/benchmarks/bench_conditional.py --seeds 3
-python tests/benchmarks/bench_conditional.py --seeds 3 --observation image --updates 1500
+python tests/benchmarks/bench_conditional.py
+python tests/benchmarks/bench_conditional.py --seeds 0 --observation image --noise 0.5
 """
 
 import argparse
@@ -40,7 +40,7 @@ def run(policy: str, seed: int, arguments: argparse.Namespace) -> tuple[CommandE
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--updates", type=int, default=10_000)
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--noise", type=float, default=0.0, help="intensity of noise injection")
@@ -50,7 +50,7 @@ def main() -> None:
     th.set_num_threads(1)
     for policy in arguments.policies:
         found, seconds = zip(
-            *(run(policy, seed, arguments) for seed in range(arguments.seeds)), strict=True
+            *(run(policy, seed, arguments) for seed in arguments.seeds), strict=True
         )
         rates = [100 * each.success_rate for each in found]
         by_command = 100 * np.mean([each.success_per_command for each in found], axis=0)

@@ -2,7 +2,7 @@
 
 python tests/benchmarks/bench_minigrid.py
 python tests/benchmarks/bench_minigrid.py --seeds 0 --policies BranchedPolicy --view grid
-python tests/benchmarks/bench_minigrid.py --policies CommandInputPolicy --net-arch 64
+python tests/benchmarks/bench_minigrid.py --measurement-arch 128 --net-arch 64 --timesteps 2000
 
 Budget and networks are the preset's for that environment; evaluation is on unseen seeds.
 """
@@ -33,8 +33,11 @@ def success(
 ) -> tuple[float, float]:
     """Share of 500 episodes that succeed, and processor seconds of training."""
     chosen = preset("conditional_bc", ENV_ID)
-    changes = {"policy_kwargs": {"net_arch": arguments.net_arch}} if arguments.net_arch else {}
-    settings = {**chosen.hyperparameters, **changes}
+    settings = {**chosen.hyperparameters}
+    if arguments.net_arch:
+        layers = {"measurement_arch": arguments.measurement_arch}
+        kwargs = {"net_arch": arguments.net_arch, "features_extractor_kwargs": layers}
+        settings["policy_kwargs"] = kwargs
     start = time.process_time()
     model = ConditionalBC(policy, None, data, seed=seed, device="cpu", **settings)
     model.learn(arguments.timesteps or chosen.timesteps)
@@ -50,6 +53,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=10_000)
     parser.add_argument("--timesteps", type=int, default=0)
     parser.add_argument("--net-arch", nargs="+", type=int, help="in place of the preset's network")
+    parser.add_argument("--measurement-arch", nargs="+", type=int, default=[], help="before it")
     parser.add_argument("--view", default="centred", help="see grid_env")
     parser.add_argument("--policies", nargs="+", default=POLICIES)
     arguments = parser.parse_args()
