@@ -71,7 +71,6 @@ N_EPISODES = 20
 CLONING: Mapping[str, Any] = {
     "normalize_observations": True,
     "batch_size": 64,
-    "l2_weight": 1e-3,
     "learning_rate": LinearSchedule(3e-3),
     "device": "cpu",
 }
@@ -114,8 +113,23 @@ class Measure(BaseCallback):
         self._measure()
 
 
+def clone_of(demonstrations: Any, algorithm: str, seed: int, path: Path) -> BC:
+    """The clone that all variants of a seed begin with, kept in a file."""
+    if path.is_file():
+        return BC.load(path, device="cpu")
+    clone = BC("MlpPolicy", None, demonstrations, policy_of=algorithm, seed=seed, **CLONING)
+    clone.learn(N_UPDATES).save(path)
+    return clone
+
+
 def run(
-    env_id: str, algorithm: str, name: str, demonstrations: Any, seed: int, timesteps: int
+    env_id: str,
+    algorithm: str,
+    name: str,
+    demonstrations: Any,
+    seed: int,
+    timesteps: int,
+    out: Path,
 ) -> Curve:
     """One training."""
     tuned = tuned_hyperparameters(algorithm, TUNED_IN.get(env_id, env_id))
@@ -130,9 +144,10 @@ def run(
         return measure.curve
     for own in ("use_sde", "sde_sample_freq"):  # the clone's noise does not depend on the state
         arguments.pop(own, None)
-    clone = BC("MlpPolicy", None, demonstrations, policy_of=algorithm, seed=seed, **CLONING)
-    clone.learn(N_UPDATES)
+    path = out / f"{env_id.replace('/', '-')}-{algorithm}-{seed}.zip"
+    clone = clone_of(demonstrations, algorithm, seed, path)
     arguments = {**arguments, **SETTINGS.get((env_id, algorithm), {}), **recipe}
+    arguments["demonstrations"] = demonstrations
     finetune(clone, venv, timesteps, algorithm, callback=measure, **arguments)
     return measure.curve
 
@@ -160,7 +175,7 @@ def main(
     todo = [(seed, name) for seed in range(seeds) for name in only or RECIPES[algorithm]]
     for seed, name in [each for each in todo if each[0] not in curves[each[1]]][:most]:
         budget = timesteps if name == SCRATCH else int(timesteps * SHARE[algorithm])
-        curve = run(env_id, algorithm, name, demonstrations, seed, budget)
+        curve = run(env_id, algorithm, name, demonstrations, seed, budget, out)
         with path.open("a", newline="") as file:
             csv.writer(file).writerows((name, seed, *row) for row in curve)
         curves[name][seed] = curve
