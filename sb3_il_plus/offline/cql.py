@@ -28,7 +28,7 @@ from sb3_il_plus.offline.soft import Coefficients, SoftActorCritic, SoftArgument
 _LARGEST_WEIGHT = 1e6
 """Of the conservative term, when it is learned; as in the authors' code."""
 
-_STATES_AT_ONCE = 128
+_STATES_AT_ONCE = 64
 """In the critics' loss: with their 31 actions, their activations stay in a processor's cache."""
 
 
